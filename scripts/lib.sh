@@ -1,0 +1,63 @@
+# Shared by the scripts: where the repository is, and how progress is shown.
+# shellcheck shell=bash
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+SUITE=${FAIRLEAD_SUITE:-trixie}
+# shellcheck disable=SC2034  # used by the scripts that source this file
+BASE_IMAGE=fairlead/debian:$SUITE
+# shellcheck disable=SC2034
+HOST_IMAGE=fairlead/host:$SUITE
+# The legacy builder is the one that every Debian release's engine has.
+export DOCKER_BUILDKIT=0
+# One clock for the whole command, also across scripts that call each other.
+export FAIRLEAD_STARTED=${FAIRLEAD_STARTED:-$(date +%s)}
+
+say() { # what: one line of progress with the time since the command began
+  local t=$(($(date +%s) - FAIRLEAD_STARTED))
+  printf '[%02d:%02d] %s\n' $((t / 60)) $((t % 60)) "$*"
+}
+
+die() { # why and what to do about it
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "'$1' needs root: run make as root, or install sudo"
+  fi
+}
+
+quietly() { # name, command...: keeps what it prints in .cache/log/NAME.log and shows the end of it when it fails
+  local name=$1 log=$ROOT/.cache/log/$1.log
+  shift
+  mkdir -p "$(dirname "$log")"
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    tail -n 30 "$log" >&2
+    die "$name failed; the whole output is in ${log#"$ROOT"/}"
+  fi
+}
+
+apt_install() { # packages, only those that are missing
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "Installing ${missing[*]}"
+  quietly apt-update as_root apt-get update
+  quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+# A user who is not in the docker group reaches the engine through sudo.
+docker() {
+  if [ -w /var/run/docker.sock ]; then
+    command docker "$@"
+  else
+    as_root docker "$@"
+  fi
+}
