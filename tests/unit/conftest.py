@@ -1,0 +1,97 @@
+"""Renders the roles' templates as Ansible does, strict about undefined variables, without a host."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+sys.path.insert(0, str(ROOT / "collections"))
+init_plugin_loader([str(ROOT / "collections")])
+
+FACTS = {
+    "ansible_facts": {
+        "architecture": "x86_64",
+        "default_ipv4": {"address": "192.0.2.10"},
+        "distribution": "Debian",
+        "distribution_major_version": "13",
+        "distribution_release": "trixie",
+        "memtotal_mb": 8192,
+        "os_family": "Debian",
+        "processor_vcpus": 2,
+    },
+    "ansible_check_mode": False,
+    "inventory_hostname": "one",
+    "group_names": [],
+    "groups": {"all": ["one"]},
+}
+
+
+def role_variables(role: str) -> dict[str, Any]:
+    """Return a role's defaults and vars as Ansible would load them, not yet rendered."""
+    loader = DataLoader()
+    found: dict[str, Any] = {}
+    for name in ("defaults/main.yml", "vars/main.yml"):
+        path = ROOT / "roles" / role / name
+        if path.exists():
+            found.update(loader.load_from_file(str(path), trusted_as_template=True) or {})
+    return found
+
+
+def trusted(value: Any) -> Any:
+    """Let a test's own strings be templates, as an inventory's are."""
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return value
+
+
+def templar(role: str, overrides: dict[str, Any]) -> Templar:
+    variables = {**FACTS, "role_name": role, "ansible_role_name": role, **role_variables(role), **trusted(overrides)}
+    made = Templar(loader=DataLoader(), variables=variables)
+    return made.copy_with_new_env(searchpath=[str(ROOT / "roles" / role / "templates")], available_variables=variables)
+
+
+@pytest.fixture(scope="session")
+def render_tree() -> Callable[..., dict[str, str]]:
+    """A function (role, **variables) → {absolute path on the host: content} of all of the role's templates.
+
+    Templates that render to nothing are left out, as fairlead.site.tree leaves them out.
+    """
+
+    def render(role: str, **variables: Any) -> dict[str, str]:
+        made = templar(role, variables)
+        top = ROOT / "roles" / role / "templates"
+        found = {}
+        for source in sorted(top.rglob("*")):
+            if not source.is_file() or source.name.startswith("_"):
+                continue
+            text = source.read_text()
+            if source.suffix == ".j2":
+                text = made.template(trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True})
+            if text.strip():
+                found["/" + str(source.relative_to(top)).removesuffix(".j2")] = text
+        return found
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., Any]:
+    """A function (role, expression, **variables) → the value of a Jinja expression with the role's variables."""
+
+    def value(role: str, expression: str, **variables: Any) -> Any:
+        return templar(role, variables).template(trust_as_template("{{ " + expression + " }}"))
+
+    return value
