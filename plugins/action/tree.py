@@ -91,7 +91,7 @@ class ActionModule(ActionBase):
                     path = path.removesuffix(".j2")
                     text = trust_as_template(self._loader.get_text_file_contents(source))
                     rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
-                    content = self._bytes(rendered, path)
+                    content = self._bytes("" if rendered is None else rendered, path)
                 else:
                     with open(source, "rb") as stream:
                         content = stream.read()

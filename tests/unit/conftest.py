@@ -79,7 +79,7 @@ def render_tree() -> Callable[..., dict[str, str]]:
                 continue
             text = source.read_text()
             if source.suffix == ".j2":
-                text = made.template(trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True})
+                text = made.template(trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True}) or ""
             if text.strip():
                 found["/" + str(source.relative_to(top)).removesuffix(".j2")] = text
         return found

@@ -70,6 +70,7 @@ def test_renders_copies_and_leaves_out(tree: Tree) -> None:
     (tree.host / "a").mkdir()
     (tree.host / "a" / "gone.conf").write_text("old")
     result = tree.run(variables={"word": "hello"})
+    assert not result.get("failed"), result["msg"]
     assert (tree.host / "a/rendered.conf").read_text() == "part hello\n"
     assert (tree.host / "a/plain.conf").read_text() == "{{ word }}\n"
     assert sorted(os.listdir(tree.host / "a")) == ["plain.conf", "rendered.conf"]
