@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Fairlead authors
+# SPDX-License-Identifier: ISC
 """The capacity model: from the few numbers that a person can know to every limit that must agree with another.
 
 One pure function over plain data, `plan`. It never raises for a chain that does not fit; it returns a sentence for each
@@ -31,7 +33,7 @@ INPUTS: dict[str, tuple[float, bool, bool]] = {
 }
 
 # A host's numbers: name -> smallest value allowed.
-HOST_INPUTS = {"cores": 1, "memory_mb": 256, "nofile_max": 1024}
+HOST_INPUTS = {"cores": 1, "memory_mb": 1, "nofile_max": 1024}
 
 STORAGE = {"ssd": (200, 1.1), "hdd": (2, 4.0)}  # effective_io_concurrency, random_page_cost
 
@@ -75,7 +77,6 @@ _GROUP_MB = {"monitor": 1024, "registry": 256}
 class _Chain:
     """The rows of one host's table, and the misfits found while it was filled."""
 
-    host: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ def _number(value: Any, fractional: bool) -> float | int | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not math.isfinite(number) or (not fractional and number != int(number)):
         return None
@@ -101,9 +102,6 @@ def _number(value: Any, fractional: bool) -> float | int | None:
 
 def _read_inputs(inputs: dict[str, Any], errors: list[str]) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
-    for name in inputs:
-        if name not in INPUTS and name != "storage":
-            errors.append(f"The capacity model knows no number '{name}': remove it from capacity_inputs.")
     for name, (smallest, fractional, optional) in INPUTS.items():
         value = inputs.get(name)
         if optional and value in (None, ""):
@@ -157,14 +155,7 @@ def _system_mb(host: dict[str, Any]) -> int:
     """Memory of the operating system and of the groups that have a fixed need."""
     fixed = sum(need for group, need in _GROUP_MB.items() if group in host["groups"])
     docker = _DOCKER_MB if host["groups"] & {"app", "registry"} else 0
-    return max(384, host["memory_mb"] // 20) + docker + fixed
-
-
-def _clients(site: _Site, host: dict[str, Any]) -> int:
-    """Concurrent clients of this host's nginx: the world's, or what the edge hosts pass on."""
-    if host["groups"] & {"edge"} or not site.edge:
-        return int(site.numbers["connections"])
-    return math.ceil(site.numbers["connections"] * len(site.edge) / len(site.app))
+    return max(384, int(host["memory_mb"]) // 20) + docker + fixed
 
 
 @dataclass
@@ -190,6 +181,14 @@ class _Site:
             pooler["processes"] * (_ALIASES * pooler["max_db_connections"] + pooler["direct_pool_size"])
             for pooler in self.pgbouncer.values()
         )
+
+
+def _clients(site: _Site, host: dict[str, Any]) -> int:
+    """Concurrent clients of this host's nginx: the world's, or what the edge hosts pass on."""
+    connections = int(site.numbers["connections"])
+    if "edge" in host["groups"] or not site.edge:
+        return connections
+    return math.ceil(connections * len(site.edge) / len(site.app))
 
 
 def _django(site: _Site, host: dict[str, Any]) -> dict[str, Any]:
@@ -223,8 +222,8 @@ def _pgbouncer(site: _Site, name: str) -> dict[str, Any]:
         cores = min((site.hosts[host]["cores"] for host in site.db), default=0)
         pool = min(math.ceil(max(_ACTIVE_FLOOR, _CONNECTIONS_PER_CORE * cores) / site.poolers), slots)
         if numbers["max_connections"] is not None:
-            each = (numbers["max_connections"] - _reserved()) / site.poolers
-            pool = min(pool, int((each - _DIRECT_POOL) / _ALIASES / 1.25))
+            each = (numbers["max_connections"] - _reserved()) // site.poolers
+            pool = min(pool, (each - _DIRECT_POOL) // _ALIASES * 4 // 5)
         pool = max(1, pool)
     reserve = math.ceil(pool / 4)
     clients = _up(_RELEASES * slots * _ALIASES + _EXTRA_CLIENTS, 10)
@@ -267,7 +266,7 @@ def _nginx(site: _Site, name: str, chain: _Chain) -> dict[str, Any]:
         f"{name}: nginx needs {files} descriptors a worker, but the host grants {limit}: lower capacity_connections "
         f"({site.numbers['connections']}), add edge hosts, or raise the host's limit and capacity_nofile_max.",
     )
-    chain.add("nginx LimitNOFILE", "worker_rlimit_nofile", files, limit, "")
+    chain.add("nginx LimitNOFILE", "worker_rlimit_nofile", files)
     return {
         "worker_processes": processes,
         "worker_connections": connections,
@@ -283,7 +282,8 @@ def _postgresql(site: _Site, name: str, left_mb: int, chain: _Chain) -> tuple[di
     host, connections = site.hosts[name], site.max_connections
     share = 0.5 if "app" in host["groups"] else 1.0
     smallest = 64 + _AUTOVACUUM_WORKERS * 16 + connections * (_BACKEND_MB + _WORK_MEM_MB[0])
-    memory = max(smallest, int(min(left_mb, host["memory_mb"] * share)))
+    # In steps, so that a kernel that keeps a little more for itself does not ask for a restart of the server.
+    memory = max(smallest, int(min(left_mb, host["memory_mb"] * share)) // 64 * 64)
     buffers = _clamp(memory / 4, 64, 32768)
     maintenance = _clamp(memory / 16, 16, 2048)
     spare = memory - buffers - _AUTOVACUUM_WORKERS * maintenance - connections * _BACKEND_MB
@@ -325,7 +325,7 @@ def _kernel(result: dict[str, Any], host: dict[str, Any], chain: _Chain) -> dict
         "nofile": min(wanted, host["nofile_max"]),
     }
     chain.add("fs.file-max (at least)", "2 x all descriptors of nginx, pgbouncer, PostgreSQL", kernel["file_max"])
-    chain.add("descriptors a process", "the largest LimitNOFILE, 8192 or more", kernel["nofile"], host["nofile_max"])
+    chain.add("descriptors a process", "largest LimitNOFILE, 8192 or more", kernel["nofile"], host["nofile_max"])
     return kernel
 
 
@@ -360,6 +360,7 @@ def _traffic(site: _Site, name: str, chain: _Chain) -> None:
 
 def _pool_rows(site: _Site, name: str, chain: _Chain) -> None:
     django, pooler, limit = site.django[name], site.pgbouncer[name], site.hosts[name]["nofile_max"]
+    chain.add("gunicorn workers", "2 x cores (half of them beside a database) + 1, as memory allows", django["workers"])
     chain.add("gunicorn threads", f"{django['workers']} workers x {django['threads']} threads", django["slots"])
     chain.add(
         "pgbouncer max_client_conn",
@@ -450,7 +451,7 @@ def _timeouts(numbers: dict[str, Any], chain: _Chain) -> dict[str, int]:
 
 
 def _host(site: _Site, name: str) -> tuple[dict[str, Any], list[str]]:
-    chain = _Chain(name)
+    chain = _Chain()
     result: dict[str, Any] = {}
     _traffic(site, name, chain)
     if name in site.app or name in site.edge:
@@ -471,7 +472,10 @@ def table_text(rows: list[dict[str, Any]]) -> str:
     """The rows as aligned text, one line a row."""
     titles = {"number": "number", "value": "value", "limit": "limit", "formula": "formula"}
     cells = [
-        {key: "" if row[key] is None else f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in titles}
+        {
+            key: "" if row[key] is None else f"{row[key]:g}" if isinstance(row[key], float) else str(row[key])
+            for key in titles
+        }
         for row in [titles, *rows]
     ]
     width = {key: max(len(cell[key]) for cell in cells) for key in titles}
@@ -500,7 +504,7 @@ def plan(hosts: dict[str, Any], inputs: dict[str, Any]) -> dict[str, dict[str, A
     results: dict[str, dict[str, Any]] = {}
     for name in read:
         results[name], found = _host(site, name)
-        errors += [error for error in found if error and error not in errors]
+        errors += [error for error in found if error not in errors]
     for result in results.values():
         result["errors"] = errors
     return results
