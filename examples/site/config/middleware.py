@@ -1,0 +1,66 @@
+import logging
+import re
+import time
+import uuid
+
+from django.middleware.gzip import GZipMiddleware
+from django.utils.cache import has_vary_header
+
+from config.logs import request_id
+
+logger = logging.getLogger("site.request")
+
+# What may stand in a log line and in a header; anything else is replaced.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestLogMiddleware:
+    """Gives each request an id (the proxy's if it sent one), returns it to the client and logs one line."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        identifier = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        token = request_id.set(identifier)
+        try:
+            response = self.get_response(request)
+            response["X-Request-ID"] = identifier
+            logger.log(
+                # The container's own health check must not fill the log.
+                logging.DEBUG if request.path.startswith("/health/") else logging.INFO,
+                "%s %s",
+                request.method,
+                request.path,
+                extra={
+                    "fields": {
+                        "method": request.method,
+                        "path": request.path,
+                        "status": response.status_code,
+                        "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                    }
+                },
+            )
+            return response
+        finally:
+            request_id.reset(token)
+
+
+class PrivateGZipMiddleware(GZipMiddleware):
+    """
+    Compresses, with Django's random padding, the pages whose size could betray a secret (BREACH).
+
+    A secret can only be in a page that depends on the visitor's cookies: a CSRF token, a session's data. Django marks
+    each of those with `Vary: Cookie`. Every other page is left for the proxy, which compresses it more cheaply.
+    A proxy does not compress what already names an encoding, so a private page always names one, even where the
+    client takes no gzip.
+    """
+
+    def process_response(self, request, response):
+        if not has_vary_header(response, "Cookie"):
+            return response
+        response = super().process_response(request, response)
+        response.headers.setdefault("Content-Encoding", "identity")
+        return response

@@ -1,0 +1,22 @@
+"""Production's apps and database, plain HTTP, and the tools that look inside a request."""
+
+from django_query_profiler.settings import *
+
+from config.settings.base import *
+
+DEBUG = True
+
+INSTALLED_APPS += ["django_extensions", "django_query_profiler", "silk"]
+MIDDLEWARE = [
+    "django_query_profiler.client.middleware.QueryProfilerMiddleware",
+    *MIDDLEWARE,
+    "silk.middleware.SilkyMiddleware",
+]
+ROOT_URLCONF = "config.development_urls"
+
+for options in DATABASES.values():
+    options["ENGINE"] = "django_query_profiler.django.db.backends.postgresql"
+
+# silk's pages have inline scripts, so a violation is reported and not stopped.
+SECURE_CSP_REPORT_ONLY = SECURE_CSP
+SECURE_CSP = {}
