@@ -1,0 +1,269 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Fairlead authors
+# SPDX-License-Identifier: ISC
+"""Makes a server's roles and databases be as wanted, in one execution and with psql alone."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgresql_objects
+short_description: Make a server's roles and databases be as wanted, in one execution
+version_added: 0.1.0
+description:
+  - Compares all roles and databases with the server's catalogue by one query, and runs only the statements that are missing.
+  - Roles and databases that are not listed are left alone; what a listed one holds beyond the list is taken away.
+  - Needs psql on the host and root there; it connects as the user I(login_user) through the Unix socket.
+  - The statements reach the server without being logged by it, since they carry password verifiers.
+  - Changes nothing on a standby.
+author: [The Fairlead authors (@fairlead)]
+options:
+  socket_dir:
+    description: Directory of the server's Unix socket.
+    type: path
+    default: /run/postgresql
+  port:
+    description: The server's port, which is part of the socket's name.
+    type: int
+    default: 5432
+  login_user:
+    description: Unix user and database superuser of the same name.
+    type: str
+    default: postgres
+  roles:
+    description: Roles that must exist. None of them can be a superuser, make databases or roles, or pass by row security.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the role.
+        type: str
+        required: true
+      password_verifier:
+        description: SCRAM verifier; without it the role has no password.
+        type: str
+      login:
+        description: Whether it may log in.
+        type: bool
+        default: true
+      replication:
+        description: Whether it may stream the write-ahead log.
+        type: bool
+        default: false
+      connection_limit:
+        description: Most connections at a time; -1 is no limit.
+        type: int
+        default: -1
+      member_of:
+        description: Roles whose rights it has.
+        type: list
+        elements: str
+        default: []
+      settings:
+        description: Settings that its sessions begin with.
+        type: dict
+        default: {}
+  role_settings:
+    description: Settings of all I(roles), beside those of each.
+    type: dict
+    default: {}
+  databases:
+    description: Databases that must exist. Nobody but the owner and I(databases[].connect) may connect to them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the database.
+        type: str
+        required: true
+      owner:
+        description: Role that owns it.
+        type: str
+        required: true
+      encoding:
+        description: Encoding, for a new database.
+        type: str
+        default: UTF8
+      locale_provider:
+        description: Who sorts and folds text, for a new database.
+        type: str
+        choices: [builtin, icu, libc]
+        default: builtin
+      locale:
+        description: Locale in the provider's own terms, for a new database.
+        type: str
+        default: C.UTF-8
+      connect:
+        description: Further roles that may connect.
+        type: list
+        elements: str
+        default: []
+      extensions:
+        description: Extensions that must be there.
+        type: list
+        elements: str
+        default: []
+attributes:
+  check_mode:
+    description: Predicts all changes; says so when the server does not run.
+    support: full
+  diff_mode:
+    description: Shows the statements, without the verifiers.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Make roles and databases as wanted
+  fairlead.site.postgresql_objects:
+    roles:
+      - name: shop
+        password_verifier: "{{ database_password | fairlead.site.scram_secret('shop') }}"
+        settings:
+          timezone: UTC
+    databases:
+      - name: shop
+        owner: shop
+"""
+
+RETURN = r"""
+statements:
+  description: What was run, without secrets.
+  returned: always
+  type: list
+  elements: str
+pending_restart:
+  description: Settings whose new values wait for a restart of the server.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import json
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fairlead.site.plugins.module_utils.postgresql import (
+    DATABASE_QUERY,
+    SERVER_QUERY,
+    ObjectsError,
+    Statement,
+    plan_inside,
+    plan_server,
+)
+
+# A verifier must not get into the log by way of a slow, a failed or an always logged statement.
+QUIET = "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';\n"
+ROLE = {
+    "name": {"type": "str", "required": True},
+    "password_verifier": {"type": "str", "no_log": True},
+    "login": {"type": "bool", "default": True},
+    "replication": {"type": "bool", "default": False},
+    "connection_limit": {"type": "int", "default": -1},
+    "member_of": {"type": "list", "elements": "str", "default": []},
+    "settings": {"type": "dict", "default": {}},
+}
+DATABASE = {
+    "name": {"type": "str", "required": True},
+    "owner": {"type": "str", "required": True},
+    "encoding": {"type": "str", "default": "UTF8"},
+    "locale_provider": {"type": "str", "choices": ["builtin", "icu", "libc"], "default": "builtin"},
+    "locale": {"type": "str", "default": "C.UTF-8"},
+    "connect": {"type": "list", "elements": "str", "default": []},
+    "extensions": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class NotRunning(Exception):
+    """The server does not answer."""
+
+
+class Server:
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.user = params["login_user"]
+        self.command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", params["socket_dir"], "-p", str(params["port"])]
+
+    def run(self, sql: str, database: str = "postgres") -> str:
+        """Run statements, given on standard input: a process's arguments can be read by anybody."""
+        done = subprocess.run(
+            [*self.command, "-d", database],
+            input=sql,
+            user=self.user,
+            group=self.user,
+            extra_groups=[],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 2:  # psql's own code for a connection that could not be made or was lost
+            raise NotRunning(done.stderr.strip())
+        if done.returncode != 0:
+            raise ObjectsError(f"PostgreSQL refuses a statement: {done.stderr.strip()}")
+        return done.stdout
+
+    def ask(self, query: str, database: str = "postgres") -> dict[str, Any]:
+        return dict(json.loads(self.run(query + ";", database)))
+
+    def apply(self, statements: list[Statement], database: str = "postgres") -> None:
+        if statements:
+            self.run(QUIET + "\n".join(item.sql for item in statements), database)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "socket_dir": {"type": "path", "default": "/run/postgresql"},
+            "port": {"type": "int", "default": 5432},
+            "login_user": {"type": "str", "default": "postgres"},
+            "roles": {"type": "list", "elements": "dict", "default": [], "options": ROLE},
+            "role_settings": {"type": "dict", "default": {}},
+            "databases": {"type": "list", "elements": "dict", "default": [], "options": DATABASE},
+        },
+        supports_check_mode=True,
+    )
+    server = Server(module.params)
+    roles = [role | {"settings": module.params["role_settings"] | role["settings"]} for role in module.params["roles"]]
+    try:
+        statements, found = reconcile(server, roles, module.params["databases"], module.check_mode)
+    except NotRunning as error:
+        if not module.check_mode:
+            module.fail_json(msg=f"PostgreSQL does not answer: {error}")
+        module.warn("PostgreSQL does not run, so what would change in roles and databases cannot be predicted")
+        statements, found = [], {"pending_restart": []}
+    except ObjectsError as error:
+        module.fail_json(msg=str(error))
+    shown = [item.shown for item in statements]
+    module.exit_json(
+        changed=bool(shown),
+        statements=shown,
+        pending_restart=found["pending_restart"],
+        diff={"prepared": "".join(line + "\n" for line in shown)},
+    )
+
+
+def reconcile(
+    server: Server, roles: list[dict[str, Any]], databases: list[dict[str, Any]], check: bool
+) -> tuple[list[Statement], dict[str, Any]]:
+    found = server.ask(SERVER_QUERY)
+    if found["file_errors"]:
+        raise ObjectsError(f"PostgreSQL cannot read its access rules and keeps the old ones: {'; '.join(found['file_errors'])}")
+    if found["in_recovery"]:  # a standby holds what its primary holds
+        return [], found
+    statements = plan_server(roles, databases, found)
+    if not check:
+        server.apply(statements)
+    for database in databases:
+        name = database["name"]
+        exists = name in found["databases"]
+        inside = plan_inside(database, None if check and not exists else server.ask(DATABASE_QUERY, name))
+        if not check:
+            server.apply(inside, name)
+        statements += inside
+    return statements, found
+
+
+if __name__ == "__main__":
+    main()
