@@ -1,9 +1,10 @@
 # Shared by the scripts: where the repository is, and how progress is shown.
 # shellcheck shell=bash
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=$ROOT/.venv
 SUITE=${FAIRLEAD_SUITE:-trixie}
-# shellcheck disable=SC2034  # used by the scripts that source this file
+# shellcheck disable=SC2034  # these three are for the scripts that source this file
+VENV=$ROOT/.venv
+# shellcheck disable=SC2034
 BASE_IMAGE=fairlead/debian:$SUITE
 # shellcheck disable=SC2034
 HOST_IMAGE=fairlead/host:$SUITE
@@ -53,11 +54,9 @@ apt_install() { # packages, only those that are missing
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
-# A user who is not in the docker group reaches the engine through sudo.
-docker() {
-  if [ -w /var/run/docker.sock ]; then
-    command docker "$@"
-  else
-    as_root docker "$@"
+with_docker() { # "$0" "$@": starts the script again as root where this user may not use the engine
+  "$ROOT/scripts/engine"
+  if [ "$(id -u)" != 0 ] && ! docker version >/dev/null 2>&1; then
+    exec sudo --preserve-env=FAIRLEAD_STARTED,FAIRLEAD_SUITE "$@"
   fi
 }

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 FILE_KEYS = ("owner", "group", "mode", "secret")
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "src": ".",
     "files": [],
     "owner": "root",
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
 
         files = []
         for path, item in sorted(found.items()):
-            rule = next((rule for rule in args["modes"] if fnmatch(path, rule["path"])), {})
+            rule: dict[str, Any] = next((rule for rule in args["modes"] if fnmatch(path, rule["path"])), {})
             merged = {key: args.get(key) for key in FILE_KEYS} | {key: rule[key] for key in FILE_KEYS if key in rule} | item
             content = merged["content"]
             # A file without a character to say is a file that must not be there.

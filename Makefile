@@ -1,0 +1,52 @@
+# The doors. `make` lists them.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+INVENTORY ?= inventories/prod
+PLAYBOOK = scripts/controller && .venv/bin/ansible-playbook -i $(INVENTORY)
+
+help: ## list the doors
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the whole site on a Debian host made here: prints its URL (a second run changes nothing)
+	@scripts/demo up
+
+demo-down: ## remove all that demo made
+	@scripts/demo down
+
+test: ## lint, unit tests, the example site's tests, molecule (under 30 minutes)
+	@scripts/test quick
+
+test-all: ## test, and the long proofs
+	@scripts/test all
+
+lint: ## yamllint, ruff, mypy, shellcheck, ansible-lint
+	@scripts/test lint
+
+unit: ## tests that need no container
+	@scripts/test unit
+
+molecule: ## molecule scenarios alone (SCENARIO=default)
+	@scripts/test molecule $(SCENARIO)
+
+deploy: ## site.yml on INVENTORY (default inventories/prod)
+	@$(PLAYBOOK) site.yml
+
+plan: ## the chain of capacities of INVENTORY as a table; changes nothing
+	@$(PLAYBOOK) playbooks/plan.yml
+
+bench: ## fresh and no-change runs of site.yml, timed by role
+	@scripts/controller && .venv/bin/python bench/converge
+
+controller: ## the controller's tools in .venv (ansible, molecule, linters)
+	@scripts/controller
+
+lock: ## resolve the controller's tools anew
+	@scripts/controller lock
+
+build: ## the collection as an archive for ansible-galaxy
+	@scripts/controller && .venv/bin/ansible-galaxy collection build --force --output-path build
+
+clean: ## remove what the other doors left in this folder
+	@rm -rf .venv .cache build
+
+.PHONY: help demo demo-down test test-all lint unit molecule deploy plan bench controller lock build clean
