@@ -1,0 +1,122 @@
+"""The repository as its users meet it: playbooks, inventories and the collection that is built from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
+
+
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection as `make build` makes it."""
+    folder = tmp_path_factory.mktemp("build")
+    done = run("ansible-galaxy", "collection", "build", "--output-path", str(folder))
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("fairlead-site-*.tar.gz"))
+
+
+def test_every_playbook_sees_the_same_group_vars_alone_and_through_site(tmp_path: Path) -> None:
+    """Ansible looks for group_vars beside the playbook that it is given and beside each imported one."""
+    sentinel = "group_vars_sentinel"
+    plays = []
+    for playbook in PLAYBOOKS:
+        names = run("ansible-playbook", str(playbook), "-i", "one,", "--list-tasks").stdout
+        assert "play #1" in names
+    # A tree of the same shape, whose plays print what they see.
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
+    assert (ROOT / "playbooks/group_vars").is_symlink()
+    (tmp_path / "playbooks/group_vars").symlink_to((ROOT / "playbooks/group_vars").readlink())
+    keys = sorted(
+        line.split(":")[0]
+        for file in (ROOT / "group_vars/all").glob("*.yml")
+        for line in file.read_text().splitlines()
+        if line[:1].isalpha() and ":" in line
+    )
+    assert "site_name" in keys and "nginx_upstream_servers" in keys
+    for playbook in PLAYBOOKS:
+        task = {
+            "ansible.builtin.debug": {"msg": f"{sentinel} {playbook.name} {{{{ {json.dumps(keys)} | difference(vars | list) }}}}"}
+        }
+        play = [{"hosts": "all", "gather_facts": False, "tasks": [task]}]
+        (tmp_path / "playbooks" / playbook.name).write_text(json.dumps(play))
+        plays.append({"ansible.builtin.import_playbook": f"playbooks/{playbook.name}"})
+    (tmp_path / "site.yml").write_text(json.dumps(plays))
+
+    def seen(playbook: str) -> list[str]:
+        done = run("ansible-playbook", playbook, "-i", "one,", cwd=tmp_path, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"))
+        assert done.returncode == 0, done.stdout
+        return sorted(line.strip() for line in done.stdout.splitlines() if sentinel in line)
+
+    through_site = seen("site.yml")
+    assert len(through_site) == len(PLAYBOOKS)
+    assert through_site == sorted(line for playbook in PLAYBOOKS for line in seen(f"playbooks/{playbook.name}"))
+    assert all("[]" in line for line in through_site), through_site
+
+
+@pytest.mark.parametrize("flag", ["--syntax-check", "--list-tasks"])
+def test_the_example_inventory_can_be_read(flag: str) -> None:
+    done = run("ansible-playbook", "site.yml", "-i", "inventories/prod", flag)
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stderr
+
+
+def test_no_inventory_holds_a_secret() -> None:
+    tracked = run("git", "ls-files", "inventories", "molecule", "group_vars").stdout.split()
+    assert tracked
+    assert [path for path in tracked if "/secrets/" in path or path.endswith(("vault.yml", ".key", ".pem"))] == []
+    for path in tracked:
+        for line in (ROOT / path).read_text().splitlines():
+            name, _, value = line.strip().lstrip("# ").partition(":")
+            if name.endswith(("_password", "_secret_key", "_token", "_key")) and "regex" not in name:
+                plain = value.split("#")[0].strip()
+                assert plain in ("", ">-", '""') or plain.startswith('"{{'), f"{path}: {line}"
+
+
+def test_the_collection_holds_what_runs_and_nothing_else(archive: Path) -> None:
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+    for needed in ("site.yml", "playbooks/app.yml", "playbooks/group_vars", "group_vars/all/site.yml", "roles/nginx/tasks/main.yml"):
+        assert needed in names
+    for name in names:
+        assert not name.startswith(("tests", "molecule", "bench", "build", "collections", ".", "examples")), name
+        assert "secrets" not in name and not name.endswith(("vault.yml", ".pyc")), name
+
+
+def test_the_collection_runs_the_site_where_it_is_installed(archive: Path, tmp_path: Path) -> None:
+    """Down to the first thing that needs a host: the sentence about what the inventory lacks."""
+    site = tmp_path / "ansible_collections/fairlead/site"
+    inventory = tmp_path / "hosts.yml"
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(json.dumps({"all": {"children": {"app": {"hosts": {"one": host}}, "db": {"hosts": {"one": {}}}}}}))
+    (tmp_path / "ansible.cfg").touch()
+    environment = {
+        "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+        "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+        "ANSIBLE_GATHERING": "explicit",
+    }
+    done = run("ansible-galaxy", "collection", "install", "--no-deps", str(archive), cwd=tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    listed = run("ansible-playbook", str(site / "site.yml"), "-i", str(inventory), "--list-tasks", cwd=tmp_path, **environment)
+    assert listed.returncode == 0, listed.stderr
+    assert "fairlead.site.nginx : Install nginx" in listed.stdout
+    done = run(
+        "ansible-playbook", str(site / "site.yml"), "-i", str(inventory), "-e", "ansible_become=false", cwd=tmp_path, **environment
+    )
+    assert done.returncode == 2
+    assert "site_domain is ''" in done.stdout + done.stderr
+    assert "changed=0" in done.stdout
