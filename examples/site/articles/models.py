@@ -127,7 +127,7 @@ class Article(TimeStampedModel, StatusModel):
         )
 
     def store_page_hash(self):
-        self.page_hash = self.hash_page(self.comments(manager="visible").select_related("author"))
+        self.page_hash = self.hash_page(Comment.visible.filter(article=self).select_related("author"))
         Article.objects.filter(pk=self.pk).update(page_hash=self.page_hash)
 
 

@@ -45,6 +45,7 @@ def logging_config(level, environment, release):
             "django": to_root,
             "django.server": to_root,
             "gunicorn.error": to_root,
-            "gunicorn.access": to_root,
+            # The site writes a line a request itself, with the request's id.
+            "gunicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},
         },
     }

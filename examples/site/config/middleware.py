@@ -3,6 +3,8 @@ import re
 import time
 import uuid
 
+from django.core.signals import request_finished
+from django.dispatch import receiver
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import has_vary_header
 
@@ -24,28 +26,31 @@ class RequestLogMiddleware:
         started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         identifier = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        token = request_id.set(identifier)
-        try:
-            response = self.get_response(request)
-            response["X-Request-ID"] = identifier
-            logger.log(
-                # The container's own health check must not fill the log.
-                logging.DEBUG if request.path.startswith("/health/") else logging.INFO,
-                "%s %s",
-                request.method,
-                request.path,
-                extra={
-                    "fields": {
-                        "method": request.method,
-                        "path": request.path,
-                        "status": response.status_code,
-                        "duration_ms": round((time.perf_counter() - started) * 1000, 1),
-                    }
-                },
-            )
-            return response
-        finally:
-            request_id.reset(token)
+        request_id.set(identifier)
+        response = self.get_response(request)
+        response["X-Request-ID"] = identifier
+        logger.log(
+            # The container's own health check must not fill the log.
+            logging.DEBUG if request.path.startswith("/health/") else logging.INFO,
+            "%s %s",
+            request.method,
+            request.path,
+            extra={
+                "fields": {
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                }
+            },
+        )
+        return response
+
+
+@receiver(request_finished)
+def forget_request_id(**kwargs):
+    """Not earlier: Django logs a refused request after the last middleware."""
+    request_id.set(None)
 
 
 class PrivateGZipMiddleware(GZipMiddleware):

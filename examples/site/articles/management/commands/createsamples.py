@@ -21,7 +21,7 @@ class Command(BaseCommand):
     help = "Makes sure that the sample articles are there: the same ones every time. Nothing else is touched."
 
     def add_arguments(self, parser):
-        parser.add_argument("--articles", type=int, default=600, help="how many (default: 600, a 400 KB archive)")
+        parser.add_argument("--articles", type=int, default=690, help="how many (default: 690, a 400 KB archive)")
 
     @transaction.atomic
     def handle(self, *, articles, **options):
