@@ -1,0 +1,102 @@
+"""What the nginx role refuses before any change, and the sentence it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.fairlead.site.plugins.filter.nginx_mistakes import nginx_mistakes
+
+PREFLIGHT = Path(__file__).resolve().parents[2] / "roles/nginx/tasks/preflight.yml"
+SITE: dict[str, Any] = {
+    "nginx_server_names": ["www.example.org"],
+    "nginx_upstream_servers": ["unix:/run/site-app/gunicorn.sock"],
+}
+
+
+@pytest.fixture
+def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
+    """A function that returns the sentence with which the role refuses these variables; empty if it takes them."""
+
+    def sentence(**variables: Any) -> str:
+        given = {**SITE, **variables}
+        for task in yaml.safe_load(PREFLIGHT.read_text()):
+            check = task["ansible.builtin.assert"]
+            conditions = [check["that"]] if isinstance(check["that"], str) else check["that"]
+            if not all(evaluate("nginx", condition, **given) for condition in conditions):
+                return str(evaluate("nginx", "text", **given, text=check["fail_msg"]))
+        return ""
+
+    return sentence
+
+
+def test_a_plain_site_is_taken(refusal: Callable[..., str]) -> None:
+    assert refusal() == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"nginx_server_names": []}, "nginx_server_names"),
+        ({"nginx_upstream_servers": []}, "nginx_upstream_servers"),
+        ({"nginx_server_names": ["https://example.org"]}, "holds https://example.org"),
+        ({"nginx_server_names": ["example.org:8443"]}, "holds example.org:8443"),
+        ({"nginx_server_names": ["ex_ample.org"]}, "holds ex_ample.org"),
+        ({"nginx_tls_certificate": "-----BEGIN"}, "nginx_tls_key"),
+        ({"nginx_tls_key_path": "/etc/ssl/private/x.key"}, "nginx_tls_certificate_path"),
+        ({"nginx_worker_connections": 9000}, "nginx_worker_rlimit_nofile 18512 or more (it is 8704)"),
+        ({"nginx_limit_nofile": 8000}, "nginx_limit_nofile (it is 8000)"),
+        ({"nginx_app_keepalive_seconds": 60}, "nginx_app_keepalive_seconds (60)"),
+        ({"nginx_error_log": "off"}, "nginx_error_log"),
+        ({"nginx_access_log": "off"}, "nginx_access_log"),
+        ({"nginx_upstream_balance": "ip_hash"}, "not ip_hash"),
+        ({"nginx_snippets": {"server/../x": "#"}}, "server/../x"),
+        ({"nginx_snippets": {"server/x": "ip_hash;"}}, "server/x, line 1: ip_hash"),
+    ],
+)
+def test_bad_input_is_one_sentence(refusal: Callable[..., str], variables: dict[str, Any], words: str) -> None:
+    assert words in refusal(**variables)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("error_log off;", 1),
+        ("location /x {\n  add_header X-Y z;\n}", 2),
+        ("proxy_set_header Host x;", 1),
+        ("proxy_hide_header Host;", 1),
+        ("location /x { proxy_buffering  off; }", 1),
+        ("if ($http_x) { proxy_pass http://app; }", 1),
+        ('if ($http_x ~ "(a|b)") {\n set $y 1;\n return 403; }', 1),
+        ("upstream other {\n  zone other 64k;\n  keepalive 8;\n  ip_hash;\n}", 4),
+        ("location = /s { stub_status; }", 1),
+        ("location / {\n\n proxy_pass http://127.0.0.1:8000; }", 3),
+        ("location / { proxy_pass http://unix:/run/x.sock; }", 1),
+        ("location / { proxy_pass http://localhost; }", 1),
+        ("location / { proxy_pass https://[::1]; }", 1),
+        ("upstream other { server 192.0.2.1; zone other 64k; }", 1),
+        ("upstream other { server 192.0.2.1; keepalive 8; }", 1),
+    ],
+)
+def test_a_mistake_in_a_snippet_is_named_with_its_line(text: str, line: int) -> None:
+    [sentence] = nginx_mistakes({"server/mine": text})
+    assert sentence.startswith(f"server/mine, line {line}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# if ($x) { add_header }",
+        "if ($http_user_agent ~ bot) { return 403; }",
+        "if ($host ~ ^www) {\n  rewrite ^ https://example.org$request_uri permanent;\n}",
+        "location /other/ { proxy_pass http://other; }",
+        "upstream other { server 192.0.2.1:80; zone other 64k; keepalive 8; }",
+        'location = /x { return 200 "add_headers # if"; }',
+        "location /quiet/ { access_log off; proxy_pass http://app; }",
+    ],
+)
+def test_good_snippets_are_taken(text: str) -> None:
+    assert nginx_mistakes({"server/mine": text}) == []
