@@ -175,7 +175,7 @@ DATABASE = {
 }
 
 
-class NotRunning(Exception):
+class NotRunningError(Exception):
     """The server does not answer."""
 
 
@@ -199,7 +199,7 @@ class Server:
             check=False,
         )
         if done.returncode == 2:  # psql's own code for a connection that could not be made or was lost
-            raise NotRunning(done.stderr.strip())
+            raise NotRunningError(done.stderr.strip())
         if done.returncode != 0:
             raise ObjectsError(f"PostgreSQL refuses a statement: {done.stderr.strip()}")
         return done.stdout
@@ -228,7 +228,7 @@ def main() -> None:
     roles = [role | {"settings": module.params["role_settings"] | role["settings"]} for role in module.params["roles"]]
     try:
         statements, found = reconcile(server, roles, module.params["databases"], module.check_mode)
-    except NotRunning as error:
+    except NotRunningError as error:
         if not module.check_mode:
             module.fail_json(msg=f"PostgreSQL does not answer: {error}")
         module.warn("PostgreSQL does not run, so what would change in roles and databases cannot be predicted")
