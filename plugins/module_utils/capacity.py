@@ -472,10 +472,7 @@ def table_text(rows: list[dict[str, Any]]) -> str:
     """The rows as aligned text, one line a row."""
     titles = {"number": "number", "value": "value", "limit": "limit", "formula": "formula"}
     cells = [
-        {
-            key: "" if row[key] is None else f"{row[key]:g}" if isinstance(row[key], float) else str(row[key])
-            for key in titles
-        }
+        {key: "" if row[key] is None else f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in titles}
         for row in [titles, *rows]
     ]
     width = {key: max(len(cell[key]) for cell in cells) for key in titles}

@@ -179,8 +179,7 @@ def test_whatever_fits_agrees(site: str) -> None:
                 server = result["postgresql"]
                 reserved = server["superuser_reserved"] + 10
                 wanted = sum(
-                    pooler["processes"] * (2 * pooler["max_db_connections"] + pooler["direct_pool_size"])
-                    for pooler in poolers
+                    pooler["processes"] * (2 * pooler["max_db_connections"] + pooler["direct_pool_size"]) for pooler in poolers
                 )
                 assert wanted <= server["max_connections"] - reserved
                 assert server["shared_buffers_mb"] < server["effective_cache_size_mb"]
