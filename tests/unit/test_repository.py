@@ -114,9 +114,12 @@ def test_the_collection_runs_the_site_where_it_is_installed(archive: Path, tmp_p
     listed = run("ansible-playbook", str(site / "site.yml"), "-i", str(inventory), "--list-tasks", cwd=tmp_path, **environment)
     assert listed.returncode == 0, listed.stderr
     assert "fairlead.site.nginx : Install nginx" in listed.stdout
-    done = run(
-        "ansible-playbook", str(site / "site.yml"), "-i", str(inventory), "-e", "ansible_become=false", cwd=tmp_path, **environment
-    )
+    command = ["ansible-playbook", str(site / "site.yml"), "-i", str(inventory), "-e", "ansible_become=false"]
+    done = run(*command, cwd=tmp_path, **environment)
+    assert "set `precedence` in ansible.cfg" in done.stdout + done.stderr
+    precedence = next(line for line in (ROOT / "ansible.cfg").read_text().splitlines() if line.startswith("precedence"))
+    (tmp_path / "ansible.cfg").write_text(f"[defaults]\n{precedence}\n")
+    done = run(*command, cwd=tmp_path, **environment)
     assert done.returncode == 2
     assert "site_domain is ''" in done.stdout + done.stderr
     assert "changed=0" in done.stdout
