@@ -1,0 +1,580 @@
+"""nginx from outside: the site's own, and twins of it with other variables or with a mistake on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from nginx_twin import Answer, Site, Twin, tls, twin
+
+SECURITY_HEADERS = {
+    "Strict-Transport-Security": "max-age=3600",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+Edit = Callable[[dict[str, str]], None]
+
+
+def replace(path: str, old: str, new: str) -> Edit:
+    """Plant a mistake: an edit of one rendered file."""
+
+    def edit(files: dict[str, str]) -> None:
+        assert re.search(old, files[path])
+        files[path] = re.sub(old, new, files[path])
+
+    return edit
+
+
+SITE = "/etc/nginx/sites.d/site.conf"
+PROXY = "/etc/nginx/conf.d/proxy.conf"
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    return host.check_output("hostname -I").split()[0]
+
+
+@pytest.fixture(scope="module")
+def configuration(host: Any) -> str:
+    return host.check_output("nginx -T 2>/dev/null")
+
+
+@pytest.fixture(scope="module")
+def site(address: str, configuration: str) -> Site:
+    names = re.findall(r"^\s*server_name (?!_;)(\S+?)[ ;]", configuration, re.M)
+    return Site(address, names[0])
+
+
+@pytest.fixture(scope="module")
+def plain(host: Any, address: str) -> Iterator[Twin]:
+    """A twin with the paths and files that most tests need."""
+    options = {
+        "nginx_streaming_paths": ["/ws/", "/events"],
+        "nginx_upload_paths": {"/upload/": 3},
+        "nginx_client_max_body_mb": 1,
+        "nginx_upstream_read_timeout_seconds": 1,
+        "nginx_client_timeout_seconds": 2,
+        "nginx_worker_processes": 1,
+    }
+    with twin(host, address, **options) as made:
+        host.check_output(
+            f"cd {made.folder}/static && seq 2000 > app.0123456789ab.css && gzip -k app.0123456789ab.css"
+            " && cp app.0123456789ab.css app.0123456789ab.css.br && cp app.0123456789ab.css plain.css"
+        )
+        yield made
+
+
+def at_once(number: int, function: Callable[[int], Any]) -> list[Any]:
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(function, range(number)))
+
+
+def outcome(ask: Callable[[], Answer]) -> int:
+    """The status of an answer, 0 where the connection was closed without one."""
+    try:
+        return ask().status
+    except OSError:
+        return 0
+    except Exception as error:
+        if type(error).__module__ == "http.client":
+            return 0
+        raise
+
+
+# The site itself ------------------------------------------------------------------------------------------------------------
+
+
+def test_site_answers_with_all_headers(site: Site) -> None:
+    answer = site.ask("/")
+    assert answer.status == 200
+    for name in SECURITY_HEADERS:
+        assert answer[name]
+    assert re.fullmatch("[0-9a-f]{32}", answer["X-Request-ID"] or "")
+    assert answer["Server"] == "nginx"
+
+
+def test_http_leads_to_https(site: Site) -> None:
+    answer = site.ask("/articles/?page=2", secure=False)
+    assert answer.status == 301
+    assert re.fullmatch(rf"https://{re.escape(site.name)}(:\d+)?/articles/\?page=2", answer["Location"] or "")
+
+
+def test_unknown_names_are_closed(site: Site) -> None:
+    assert site.raw(b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", secure=False) == b""
+    assert site.raw(b"GET / HTTP/1.0\r\n\r\n", secure=False) == b""
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        site.connect(name="other.example")
+
+
+def test_tls_is_mozillas_intermediate(site: Site) -> None:
+    for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
+        with site.connect(context=tls(minimum_version=version, maximum_version=version)) as sock:
+            assert sock.version() == name
+    weak = tls(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+    weak.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        site.connect(context=weak)
+    without_forward_secrecy = tls(maximum_version=ssl.TLSVersion.TLSv1_2)
+    without_forward_secrecy.set_ciphers("AES128-GCM-SHA256:AES128-SHA:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        site.connect(context=without_forward_secrecy)
+    with site.connect(context=tls("h2")) as sock:
+        assert sock.selected_alpn_protocol() == "h2"
+
+
+def test_descriptors_suffice(host: Any, configuration: str) -> None:
+    connections = int(re.search(r"worker_connections (\d+);", configuration)[1])  # type: ignore[index]
+    workers = host.check_output("pgrep -P $(cat /run/nginx.pid)").split()
+    for pid in workers:
+        limits = host.file(f"/proc/{pid}/limits").content_string
+        soft, hard = re.search(r"Max open files\s+(\d+)\s+(\d+)", limits).groups()  # type: ignore[union-attr]
+        assert int(hard) >= int(soft) >= 2 * connections + 512
+    # The kernel cuts a longer backlog off silently.
+    backlog = int(re.search(r"backlog=(\d+)", configuration)[1])  # type: ignore[index]
+    queues = [line.split()[2] for line in host.check_output("ss -Hltn 'sport = :443'").splitlines()]
+    assert queues and {int(queue) for queue in queues} == {backlog}
+
+
+def test_errors_go_to_a_file_of_a_good_name(host: Any) -> None:
+    assert host.file("/var/log/nginx/error.log").exists
+    assert not host.file("/usr/share/nginx/off").exists
+    assert not host.file("/etc/nginx/off").exists
+    assert "[emerg]" not in host.file("/var/log/nginx/error.log").content_string
+    assert "[alert]" not in host.file("/var/log/nginx/error.log").content_string
+
+
+def test_metrics_are_shown_to_this_host_only(host: Any, site: Site) -> None:
+    assert "Active connections" in host.check_output("curl -s http://127.0.0.1:8089/status")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((site.address, 8089), timeout=2)
+    assert b"Active connections" not in site.raw(f"GET /status HTTP/1.1\r\nHost: {site.name}\r\n\r\n".encode(), secure=False)
+
+
+def test_log_is_json_with_the_request_id(host: Any, site: Site) -> None:
+    answer = site.ask('/?a="b"', headers={"Cookie": "sessionid=x"})
+    time.sleep(1.2)
+    entry = json.loads(host.check_output(f"grep -F {answer['X-Request-ID']} /var/log/nginx/access.log"))
+    assert entry["status"] == answer.status
+    assert entry["uri"] == '/?a="b"'
+    assert float(entry["upstream_response_time"]) >= 0
+    assert entry["tls"] == "TLSv1.3"
+
+
+def test_rotation_loses_no_line(host: Any, site: Site) -> None:
+    mark = f"/rotation-{time.time()}"
+    connection = site.open()
+    for number in range(30):
+        site.ask(mark, connection=connection)
+        if number == 15:
+            host.check_output("logrotate --force /etc/logrotate.d/nginx")
+    time.sleep(1.5)
+    old, new = (int(host.run(f"grep -c {mark} /var/log/nginx/{file}").stdout) for file in ("access.log.1", "access.log"))
+    # The workers change over within a moment, not at once.
+    assert old + new == 30
+    assert new > 0
+
+
+def test_reload_drops_no_request(host: Any, site: Site) -> None:
+    def ask_often(_: int) -> list[int]:
+        return [outcome(lambda: site.ask("/health/live")) for _ in range(15)]
+
+    with ThreadPoolExecutor(2) as pool:
+        clients = [pool.submit(ask_often, number) for number in range(2)]
+        for _ in range(3):
+            host.check_output("systemctl reload nginx")
+        statuses = {status for client in clients for status in client.result()}
+    assert statuses == {200}
+
+
+# 1. File descriptors --------------------------------------------------------------------------------------------------------
+
+SMALL = {"nginx_worker_processes": 1, "nginx_worker_connections": 256, "nginx_limit_connections": 0}
+
+
+def wide_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+
+
+def test_holds_the_connections_it_is_made_for(host: Any, address: str) -> None:
+    wide_open()
+    with twin(host, address, **SMALL) as made:
+        idle = []
+        for _ in range(int(0.9 * 256)):
+            connection = made.open(secure=False)
+            assert made.ask("/", connection=connection, secure=False).status == 301
+            idle.append(connection)
+        assert made.ask("/").status == 200
+        for connection in idle:
+            connection.close()
+        busy = int(0.45 * 256)
+        assert at_once(busy, lambda _: outcome(lambda: made.ask("/?sleep=1"))) == [200] * busy
+        # More than it has room for: some are turned away, and then it answers again.
+        statuses = at_once(400, lambda _: outcome(lambda: made.ask("/?sleep=1")))
+        assert statuses.count(200) >= 90
+        assert set(statuses) <= {0, 200, 500}
+        assert made.ask("/").status == 200
+        assert "Too many open files" not in made.errors()
+
+
+def test_mistake_too_few_descriptors(host: Any, address: str) -> None:
+    wide_open()
+    with twin(host, address, **SMALL, nginx_worker_rlimit_nofile=128) as made:
+        busy = int(0.45 * 256)
+        assert at_once(busy, lambda _: outcome(lambda: made.ask("/?sleep=1"))) != [200] * busy
+        assert "Too many open files" in made.errors()
+
+
+# 2. error_log off -----------------------------------------------------------------------------------------------------------
+
+
+def test_mistake_error_log_off(host: Any, address: str) -> None:
+    with twin(host, address, edit=replace("/etc/nginx/nginx.conf", r"error_log .*;", "error_log off;")):
+        assert host.file("/usr/share/nginx/off").exists
+
+
+# 3. Upstream keepalive ------------------------------------------------------------------------------------------------------
+
+
+def connects(made: Twin) -> int:
+    """Connections to the app for 50 requests."""
+    before = json.loads(made.ask("/count").body)["connections"]
+    connection = made.open()
+    for _ in range(50):
+        assert made.ask("/", connection=connection).status == 200
+    return json.loads(made.ask("/count").body)["connections"] - before
+
+
+def test_connections_to_the_app_are_kept(plain: Twin) -> None:
+    assert connects(plain) <= 2
+
+
+def test_mistake_no_upstream_keepalive(host: Any, address: str) -> None:
+    with twin(host, address, edit=replace(SITE, r"keepalive \d+;", "")) as made:
+        assert connects(made) >= 50
+
+
+# 4. Inheritance of headers --------------------------------------------------------------------------------------------------
+
+WALK: dict[str, tuple[str, dict[str, Any], int]] = {
+    "page": ("/", {}, 200),
+    "signed in": ("/", {"headers": {"Cookie": "sessionid=1"}}, 200),
+    "static file": ("/static/plain.css", {}, 200),
+    "no such static file": ("/static/none.css", {}, 404),
+    "static file posted to": ("/static/plain.css", {"method": "POST", "body": b"x"}, 405),
+    "error of the app": ("/?status=500", {}, 500),
+    "upload": ("/upload/", {"method": "POST", "body": b"x" * 2_000_000}, 200),
+    "too large": ("/", {"method": "POST", "body": b"x" * 2_000_000}, 413),
+    "long address": ("/" + "x" * 9000, {}, 414),
+    "too slow": ("/?sleep=2", {}, 504),
+    "no answer": ("/die", {}, 502),
+    "stream": ("/ws/", {}, 200),
+    "redirect": ("/?status=302&header=Location:/x", {}, 302),
+    "not modified": ("/?status=304", {}, 304),
+}
+
+
+@pytest.mark.parametrize("path", WALK)
+def test_every_answer_has_all_headers(plain: Twin, path: str) -> None:
+    url, options, status = WALK[path]
+    answer = plain.ask(url, **options)
+    assert answer.status == status
+    assert {name: answer[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert answer["X-Request-ID"]
+
+
+def test_app_headers_win_and_are_sent_once(plain: Twin) -> None:
+    headers = "X-Frame-Options:SAMEORIGIN|Strict-Transport-Security:max-age=1|X-Request-ID:x|Cache-Control:private"
+    answer = plain.ask(f"/?header={headers}")
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert answer["Strict-Transport-Security"] == "max-age=3600"
+    assert answer["X-Request-ID"] != "x"
+    assert answer["Cache-Control"] == "private"
+
+
+def test_error_pages_are_ours(plain: Twin) -> None:
+    for path in ("no such static file", "too large", "too slow"):
+        url, options, _ = WALK[path]
+        assert b"<!doctype html>" in plain.ask(url, **options).body
+    assert plain.ask("/_errors/404.html").status == 404
+
+
+def test_mistake_header_in_a_location(host: Any, address: str) -> None:
+    with twin(host, address, edit=replace(SITE, r"location @public \{", "location @public { add_header X-Mine 1;")) as made:
+        answer = made.ask("/")
+        assert answer["X-Mine"]
+        assert answer["X-Frame-Options"] is None
+
+
+def test_app_hears_the_truth_from_nginx_only(plain: Twin, host: Any) -> None:
+    lies = {
+        "Forwarded": "for=192.0.2.66",
+        "Host": f"{plain.name}:8443",
+        "Proxy": "http://192.0.2.66",
+        "X-Forwarded-For": "192.0.2.66",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "http",
+        "X-Request-ID": "0123456789abcdef",
+        "X_Forwarded_For": "192.0.2.66",
+    }
+    answer = plain.ask("/", headers=lies)
+    heard = {name.lower(): value for name, value in json.loads(answer.body)["headers"].items()}
+    assert heard["host"] == f"{plain.name}:8443"
+    assert heard["x-forwarded-proto"] == "https"
+    assert heard["x-forwarded-for"] == heard["x-real-ip"] != "192.0.2.66"
+    assert heard["x-request-id"] == answer["X-Request-ID"] != "0123456789abcdef"
+    assert not {"forwarded", "proxy", "x-forwarded-host", "x_forwarded_for", "connection", "upgrade"} & set(heard)
+
+
+def test_host_comes_from_the_request_line(plain: Twin) -> None:
+    request = f"GET https://{plain.name}/ HTTP/1.1\r\nHost: evil.example:99\r\nConnection: close\r\n\r\n"
+    received = plain.raw(request.encode())
+    assert b"evil.example" not in received
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["headers"]["Host"].startswith(plain.name)
+
+
+# 5. Buffering ---------------------------------------------------------------------------------------------------------------
+
+
+def held_by_slow_readers(made: Twin) -> int:
+    """Requests that the app still has under way while eight clients read nothing of a large answer."""
+    readers = []
+    for _ in range(8):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((made.address, made.https))
+        secure = tls().wrap_socket(sock, server_hostname=made.name)
+        secure.sendall(f"GET /?size=12000000 HTTP/1.1\r\nHost: {made.name}\r\n\r\n".encode())
+        readers.append(secure)
+    time.sleep(2)
+    active = json.loads(made.ask("/count").body)["active"]
+    for reader in readers:
+        reader.close()
+    return active
+
+
+def test_slow_clients_hold_no_worker_of_the_app(plain: Twin) -> None:
+    assert held_by_slow_readers(plain) == 0
+
+
+def test_mistake_no_buffering(host: Any, address: str) -> None:
+    with twin(host, address, edit=replace(PROXY, "proxy_buffering on", "proxy_buffering off")) as made:
+        assert held_by_slow_readers(made) == 8
+
+
+def test_buffering_is_off_on_streaming_paths_when_the_app_says_so(plain: Twin) -> None:
+    def seconds_to_first_byte(path: str) -> float:
+        connection = plain.open()
+        begun = time.monotonic()
+        connection.request("GET", path, headers={"Host": plain.name})
+        connection.getresponse().read(9)
+        connection.close()
+        return time.monotonic() - begun
+
+    assert seconds_to_first_byte("/events") < 0.25
+
+
+def test_buffering_stays_on_elsewhere(host: Any, address: str) -> None:
+    with twin(host, address) as made:
+        begun = time.monotonic()
+        made.ask("/events")
+        connection = made.open()
+        connection.request("GET", "/events", headers={"Host": made.name})
+        connection.getresponse().read(9)
+        assert time.monotonic() - begun > 0.8
+
+
+def test_websockets_pass_on_their_paths(plain: Twin) -> None:
+    upgrade = f"Host: {plain.name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode()
+    with plain.connect() as sock:
+        sock.sendall(b"GET /ws/ HTTP/1.1\r\n" + upgrade)
+        assert b" 101 " in sock.recv(4096)
+        for word in (b"one", b"two"):
+            sock.sendall(word)
+            assert sock.recv(4096) == word
+    with plain.connect() as sock:
+        sock.sendall(b"GET /elsewhere HTTP/1.1\r\n" + upgrade)
+        assert b" 200 " in sock.recv(4096)
+
+
+# 7. Failing servers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_server_is_left_out(host: Any, address: str) -> None:
+    with twin(host, address, apps=1, dead_apps=1, nginx_worker_processes=1) as made:
+        assert [made.ask("/").status for _ in range(30)] == [200] * 30
+        assert 1 <= made.errors().count("connect() to unix:") <= 3
+
+
+def test_a_request_that_changes_something_is_sent_once(host: Any, address: str) -> None:
+    with twin(host, address, apps=2) as made:
+        assert made.ask("/die", method="POST", body=b"x").status == 502
+        tries = made.log('"method":"POST"').splitlines()
+        assert [json.loads(line)["upstream_status"] for line in tries] == ["502"]
+
+
+# 9. Balance -----------------------------------------------------------------------------------------------------------------
+
+
+def servers_of_one_network(made: Twin) -> set[str]:
+    """The app servers that 40 clients of one /24 are sent to."""
+    return {json.loads(made.ask("/", headers={"X-Forwarded-For": f"192.0.2.{n}"}).body)["server"] for n in range(1, 41)}
+
+
+def test_clients_of_one_network_are_shared_out(host: Any, address: str) -> None:
+    with twin(host, address, apps=2, nginx_trusted_proxies=["0.0.0.0/0"]) as made:
+        assert len(servers_of_one_network(made)) == 2
+
+
+def test_mistake_ip_hash(host: Any, address: str) -> None:
+    with twin(host, address, edit=replace(SITE, "least_conn", "ip_hash"), apps=2, nginx_trusted_proxies=["0.0.0.0/0"]) as made:
+        assert len(servers_of_one_network(made)) == 1
+
+
+# Compression and caching ----------------------------------------------------------------------------------------------------
+
+PAGE = "/?size=5000&type=text/html&header=ETag:%22abc%22"
+
+
+@pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("gzip, br", "br"), ("identity", None)])
+def test_public_pages_are_compressed(plain: Twin, accepted: str, encoding: str | None) -> None:
+    answer = plain.ask(PAGE, headers={"Accept-Encoding": accepted})
+    assert answer["Content-Encoding"] == encoding
+    assert answer["Vary"] == "Accept-Encoding"
+    # nginx no longer sends the bytes that the app named, so the name is weak.
+    assert answer["ETag"] == ('W/"abc"' if encoding else '"abc"')
+
+
+@pytest.mark.parametrize("secret", [{"Cookie": "a=b; sessionid=1"}, {"Authorization": "Bearer x"}])
+def test_private_pages_are_not_compressed(plain: Twin, secret: dict[str, str]) -> None:
+    assert plain.ask(PAGE, headers={"Accept-Encoding": "gzip, br", **secret})["Content-Encoding"] is None
+
+
+def test_what_the_app_compressed_stays(plain: Twin) -> None:
+    answer = plain.ask(PAGE + "|Content-Encoding:gzip", headers={"Accept-Encoding": "gzip, br"})
+    assert answer["Content-Encoding"] == "gzip"
+    assert len(answer.body) == 5000
+
+
+def test_static_files(plain: Twin) -> None:
+    hashed = plain.ask("/static/app.0123456789ab.css", headers={"Accept-Encoding": "gzip"})
+    assert hashed["Content-Encoding"] == "gzip"
+    assert hashed["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert plain.ask("/static/app.0123456789ab.css", headers={"Accept-Encoding": "br"})["Content-Encoding"] == "br"
+    whole = plain.ask("/static/plain.css")
+    assert whole["Content-Type"] == "text/css"
+    assert whole["Cache-Control"] == "public, max-age=3600"
+    assert plain.ask("/static/plain.css", headers={"If-None-Match": whole["ETag"] or ""}).status == 304
+    part = plain.ask("/static/plain.css", headers={"Range": "bytes=2-5"})
+    assert (part.status, part.body) == (206, whole.body[2:6])
+    assert plain.ask("/static/../../etc/passwd").status in (400, 404)
+    assert plain.ask("/static../app0.sock").status != 200 or b"path" in plain.ask("/static../app0.sock").body
+
+
+def test_micro_cache_keeps_public_pages_only(host: Any, address: str) -> None:
+    with twin(host, address, nginx_cache_seconds=60) as made:
+
+        def cached(path: str, **headers: str) -> str | None:
+            made.ask(path, headers=headers)
+            return made.ask(path, headers=headers)["X-Cache"]
+
+        assert cached("/public") == "HIT"
+        assert cached("/signed-in", Cookie="sessionid=1") is None
+        assert cached("/authorized", Authorization="Basic x") is None
+        assert cached("/?header=Set-Cookie:a=b") == "MISS"
+        assert cached("/?header=Cache-Control:private") == "MISS"
+        assert cached("/?header=Vary:Cookie", Cookie="a=1") == "HIT"
+        assert made.ask("/?header=Vary:Cookie", headers={"Cookie": "a=2"})["X-Cache"] == "MISS"
+        # What a signed-in visitor got is nobody else's.
+        made.ask("/mine", headers={"Cookie": "sessionid=1"})
+        assert made.ask("/mine")["X-Cache"] == "MISS"
+        # An app that is gone is no reason to show nothing.
+        assert cached("/stale?header=Cache-Control:max-age=1") == "HIT"
+        host.check_output(f"systemctl stop {made.app()}")
+        time.sleep(2)
+        assert made.ask("/stale?header=Cache-Control:max-age=1").status == 200
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_asks_too_fast_is_told_to_wait(host: Any, address: str) -> None:
+    limits = {"nginx_limit_requests_per_second": 5, "nginx_limit_burst": 5, "nginx_trusted_proxies": ["0.0.0.0/0"]}
+    with twin(host, address, **limits) as made:
+        answers = [made.ask("/", headers={"X-Forwarded-For": "192.0.2.1"}) for _ in range(20)]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert 8 <= len(refused) <= 14
+        assert {answer["Retry-After"] for answer in refused} == {"2"}
+        assert {answer["X-Frame-Options"] for answer in refused} == {"DENY"}
+        # Another client behind the same proxy, and static files, are not refused.
+        assert made.ask("/", headers={"X-Forwarded-For": "192.0.2.2"}).status == 200
+        assert made.ask("/static/none", headers={"X-Forwarded-For": "192.0.2.1"}).status == 404
+
+
+def test_requests_under_way_are_limited(host: Any, address: str) -> None:
+    with twin(host, address, nginx_limit_connections=3) as made:
+        statuses = at_once(8, lambda _: made.ask("/?sleep=0.5").status)
+        assert (statuses.count(200), statuses.count(429)) == (3, 5)
+
+
+def test_only_trusted_proxies_are_believed(host: Any, address: str) -> None:
+    with twin(host, address, nginx_trusted_proxies=["0.0.0.0/0"]) as made:
+        answer = made.ask("/", headers={"X-Forwarded-For": "192.0.2.7", "X-Request-ID": "0123456789abcdef"})
+        heard = json.loads(answer.body)["headers"]
+        assert heard["X-Forwarded-For"] == "192.0.2.7"
+        assert heard["X-Request-ID"] == answer["X-Request-ID"] == "0123456789abcdef"
+
+
+def test_a_slow_request_is_cut_off(plain: Twin) -> None:
+    with plain.connect(secure=False) as sock:
+        begun = time.monotonic()
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x")
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(4096) == b""
+        assert 1 < time.monotonic() - begun < 5
+
+
+# Requests that two servers might read differently ----------------------------------------------------------------------------
+
+SMUGGLING = {
+    "two lengths": b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    "length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "folded header": b"X-A: b\r\n c\r\n\r\n",
+    "space before colon": b"X-A : b\r\n\r\n",
+    "unknown encoding": b"Transfer-Encoding: x\r\n\r\n",
+    "bad length": b"Content-Length: +1\r\n\r\nx",
+    "null in header": b"X-A: b\0c\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", SMUGGLING)
+def test_ambiguous_requests_are_refused(plain: Twin, kind: str) -> None:
+    received = plain.raw(f"POST / HTTP/1.1\r\nHost: {plain.name}\r\n".encode() + SMUGGLING[kind])
+    assert re.match(rb"HTTP/1.1 (400|501) ", received), received[:100]
+
+
+def test_large_headers_are_refused(plain: Twin) -> None:
+    received = plain.raw(f"GET / HTTP/1.1\r\nHost: {plain.name}\r\nX-A: {'x' * 20000}\r\n\r\n".encode())
+    assert received.startswith(b"HTTP/1.1 400 ")
+
+
+# HTTP/3 ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_http3_carries_the_host_with_its_port(host: Any, address: str) -> None:
+    with twin(host, address, nginx_http3_enabled=True) as made:
+        url = f"https://{made.name}:{made.https}/"
+        answer = host.check_output(f"curl -sk --http3-only --resolve {made.name}:{made.https}:127.0.0.1 {url}")
+        assert json.loads(answer)["headers"]["Host"] == f"{made.name}:{made.https}"
+        assert made.ask("/")["Alt-Svc"] == f'h3=":{made.https}"; ma=86400'
