@@ -34,6 +34,7 @@ EVERYTHING: dict[str, Any] = {
     "nginx_streaming_paths": ["/ws/", "/events/"],
     "nginx_trusted_proxies": ["10.0.0.0/8", "2001:db8::/32"],
     "nginx_upload_paths": {"/upload/": 500},
+    "nginx_upstream_tls_ca": "-----BEGIN CERTIFICATE-----",
 }
 VARIANTS = {
     "plain": SITE,

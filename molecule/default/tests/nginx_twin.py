@@ -45,6 +45,9 @@ def render(**variables: Any) -> dict[str, str]:
         if source.suffix == ".j2":
             text = template(trust_as_template(text), overrides={"trim_blocks": True}) or ""
         files[f"/{source.relative_to(top)}".removesuffix(".j2")] = text
+    for item in template(trust_as_template("{{ _nginx_files + _nginx_snippet_files }}")):
+        if item["content"]:
+            files[item["path"]] = item["content"]
     return files
 
 
@@ -203,5 +206,6 @@ def twin(
         yield made
     finally:
         host.run(f"kill -QUIT $(cat {folder}/nginx.pid); kill $(cat {folder}/nginx.pid)")
-        host.run("systemctl stop " + " ".join(made.app(index) for index in range(apps)))
+        for index in range(apps):
+            host.run(f"systemctl stop {made.app(index)}")
         host.run(f"rm -rf {folder} /usr/share/nginx/off")

@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -427,19 +428,51 @@ def test_a_request_that_changes_something_is_sent_once(host: Any, address: str) 
 # 9. Balance -----------------------------------------------------------------------------------------------------------------
 
 
-def servers_of_one_network(made: Twin) -> set[str]:
-    """The app servers that 40 clients of one /24 are sent to."""
-    return {json.loads(made.ask("/", headers={"X-Forwarded-For": f"192.0.2.{n}"}).body)["server"] for n in range(1, 41)}
+def shares_of_one_network(made: Twin) -> list[int]:
+    """How many of 40 clients of one /24 each app server gets."""
+    answers = [made.ask("/", headers={"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(1, 41)]
+    return sorted(Counter(json.loads(answer.body)["server"] for answer in answers).values())
 
 
 def test_clients_of_one_network_are_shared_out(host: Any, address: str) -> None:
     with twin(host, address, apps=2, nginx_trusted_proxies=["0.0.0.0/0"]) as made:
-        assert len(servers_of_one_network(made)) == 2
+        assert shares_of_one_network(made) == [20, 20]
 
 
 def test_mistake_ip_hash(host: Any, address: str) -> None:
     with twin(host, address, edit=replace(SITE, "least_conn", "ip_hash"), apps=2, nginx_trusted_proxies=["0.0.0.0/0"]) as made:
-        assert len(servers_of_one_network(made)) == 1
+        assert shares_of_one_network(made) == [40]
+
+
+# An edge host before app hosts --------------------------------------------------------------------------------------------
+
+
+def test_edge_verifies_the_app_host_and_passes_the_client_on(host: Any, address: str, site: Site) -> None:
+    with twin(host, address, nginx_trusted_proxies=["127.0.0.1"]) as behind:
+        edge = {
+            "nginx_upstream_servers": [f"127.0.0.1:{behind.https}"],
+            "nginx_upstream_tls_ca": host.file(f"{behind.folder}/site.crt").content_string,
+            "nginx_static_root": "",
+        }
+        host.check_output(f"echo static > {behind.folder}/static/app.0123456789ab.txt")
+        with twin(host, address, apps=0, **edge) as made:
+            answer = made.ask("/", headers={"Host": f"{made.name}:8443"})
+            heard = json.loads(answer.body)["headers"]
+            assert heard["X-Forwarded-For"] == made.connect().getsockname()[0]
+            assert heard["Host"] == f"{made.name}:8443"
+            assert heard["X-Request-ID"] == answer["X-Request-ID"]
+            for name, value in SECURITY_HEADERS.items():
+                assert answer[name] == value
+            assert answer["X-Request-ID"] in behind.log(answer["X-Request-ID"] or "")
+            assert answer["X-Request-ID"] in made.log(answer["X-Request-ID"] or "")
+            static = made.ask("/static/app.0123456789ab.txt")
+            assert (static.body, static["Cache-Control"]) == (b"static\n", "public, max-age=31536000, immutable")
+        # Another authority's certificate is not taken.
+        edge["nginx_upstream_tls_ca"] = host.check_output(
+            f"openssl s_client -connect 127.0.0.1:443 -servername {site.name} </dev/null"
+        )
+        with twin(host, address, apps=0, **edge) as made:
+            assert made.ask("/").status == 502
 
 
 # Compression and caching ----------------------------------------------------------------------------------------------------
