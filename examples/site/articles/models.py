@@ -134,9 +134,7 @@ class Article(TimeStampedModel, StatusModel):
 class Comment(TimeStampedModel, StatusModel):
     STATUS = Choices(("visible", _("Visible")), ("hidden", _("Hidden")))
 
-    article = models.ForeignKey(
-        Article, on_delete=models.CASCADE, related_name="comments", verbose_name=_("article")
-    )
+    article = models.ForeignKey(Article, on_delete=models.CASCADE, related_name="comments", verbose_name=_("article"))
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="comments", verbose_name=_("author")
     )

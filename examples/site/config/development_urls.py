@@ -1,6 +1,5 @@
 from django.core.cache import cache
 from django.urls import include, path
-
 from django_query_profiler.chrome_plugin_helpers import redis_utils
 
 from config.urls import urlpatterns

@@ -19,9 +19,7 @@ def edit(client, article, headers=None, **changes):
     page = client.get(f"{URL}edit/")
     token = page.context["csrf_token"]
     hidden = {"csrfmiddlewaretoken": str(token), "content_hash": page.context["form"]["content_hash"].value()}
-    return client.post(
-        f"{URL}edit/", fields | hidden | changes, headers={"Referer": "https://testserver/"} | (headers or {})
-    )
+    return client.post(f"{URL}edit/", fields | hidden | changes, headers={"Referer": "https://testserver/"} | (headers or {}))
 
 
 def test_an_unchanged_article_is_answered_by_one_small_query(client, article):

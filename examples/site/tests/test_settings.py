@@ -1,9 +1,9 @@
 import subprocess
 
 import pytest
-from conftest import SITE
 
 from config.environment import read
+from conftest import SITE
 
 REQUIRED = ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_HOST", "DATABASE_NAME", "DATABASE_USER", "DATABASE_PASSWORD"]
 
@@ -39,9 +39,7 @@ def test_a_value_given_twice_is_refused(manage):
 
 def test_the_server_does_not_start_without_its_settings(environment, tmp_path):
     command = ["gunicorn", "--bind", f"unix:{tmp_path}/socket", "--no-control-socket", "config.wsgi:application"]
-    result = subprocess.run(
-        command, cwd=SITE, env=environment(without=["SECRET_KEY"]), capture_output=True, text=True, timeout=30
-    )
+    result = subprocess.run(command, cwd=SITE, env=environment(without=["SECRET_KEY"]), capture_output=True, text=True, timeout=30)
     assert result.returncode != 0
     assert "SECRET_KEY is missing: set SECRET_KEY" in result.stdout
 

@@ -1,3 +1,4 @@
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -28,11 +29,12 @@ class Command(BaseCommand):
         authors = [sample_author(number) for number in range(3)]
         present = set(Article.objects.filter(slug__startswith="sample-").values_list("slug", flat=True))
         missing = [number for number in range(articles) if slug(number) not in present]
-        created = Article.objects.bulk_create(sample_article(number, authors) for number in missing)
-        Comment.objects.bulk_create(
-            comment for article in created for comment in sample_comments(article, authors)
-        )
-        Article.objects.filter(pk__in=[article.pk for article in created]).refresh_page_hash()
+        created = [sample_article(number, authors) for number in missing]
+        comments = {article.slug: sample_comments(article, authors) for article in created}
+        for article in created:
+            article.page_hash = article.hash_page(comments[article.slug])
+        Article.objects.bulk_create(created)
+        Comment.objects.bulk_create(itertools.chain.from_iterable(comments.values()))
         self.stdout.write(f"{len(created)} sample articles created, {articles - len(created)} already there.")
 
 
@@ -66,9 +68,7 @@ def sample_article(number, authors):
 
 def sample_comments(article, authors):
     rng = random.Random(article.slug)
-    return [
-        Comment(article=article, author=rng.choice(authors), body=text(rng, 120)) for _ in range(rng.randrange(4))
-    ]
+    return [Comment(article=article, author=rng.choice(authors), body=text(rng, 120)) for _ in range(rng.randrange(4))]
 
 
 def text(rng, length):
