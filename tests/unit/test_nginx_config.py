@@ -24,7 +24,7 @@ EVERYTHING: dict[str, Any] = {
     "nginx_upstream_servers": ["192.0.2.11:443 weight=2", "192.0.2.12:443 down", "[2001:db8::12]:443 backup"],
     "nginx_static_root": "/srv/site/static",
     "nginx_media_root": "/srv/site/media",
-    "nginx_acme_root": "/var/lib/acme",
+    "nginx_acme_enabled": True,
     "nginx_cache_seconds": 1,
     "nginx_http3_enabled": True,
     "nginx_hsts_subdomains_enabled": True,
