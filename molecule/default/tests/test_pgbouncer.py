@@ -169,9 +169,9 @@ def test_a_cancel_request_reaches_the_process_that_has_the_query(pooler: Pooler)
 
 def test_new_clients_wait_while_it_restarts(pooler: Pooler) -> None:
     served, refused = pooler.script(RESTART)
-    # Only a client that was already in, and without a query under way, is sent off.
-    assert [error for error in refused if "server shutting down" not in error] == []
-    assert served > 10 > len(refused)
+    assert [error for error in refused if "refused" in error or "No such file" in error] == []
+    # A client that was in already, without a query under way, is sent off: one of each thread at most.
+    assert served > 10 and len(refused) <= 3, refused
 
 
 def test_no_host_holds_the_password(host: Any, pooler: Pooler) -> None:

@@ -74,8 +74,9 @@ def test_the_server_holds_verifiers_only(host: Any) -> None:
 
 
 def test_the_site_has_no_rights_beyond_its_database(host: Any, site: str) -> None:
-    powers = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
-    mighty = ask(host, "SELECT rolname FROM pg_roles WHERE " + powers)
+    mighty = ask(
+        host, "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    )
     assert mighty.split() == ["postgres"] and site != "postgres"
 
 
