@@ -90,3 +90,34 @@ def test_pruning(render_tree: Render) -> None:
     assert "--filter until=48h --filter label!=keep.me" in files[PRUNE]
     assert "Wants=fairlead-docker-prune.timer" in files[DROP_IN]
     assert DROP_IN not in render_tree("docker", docker_prune_enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("service", "ran"),
+    [
+        # Started by this run, it has read its settings; enabled only, it has not.
+        ({"changed": True, "status": {"ActiveState": "inactive"}}, False),
+        ({"changed": True, "status": {"ActiveState": "active"}}, True),
+        ({"changed": False, "status": {"ActiveState": "active"}}, True),
+        ({"changed": False, "skipped": True}, False),
+    ],
+)
+def test_only_an_engine_that_ran_is_restarted(evaluate: Evaluate, service: dict[str, Any], ran: bool) -> None:
+    assert evaluate("docker", "_docker_ran_before", __docker_service=service) is ran
+
+
+@pytest.mark.parametrize(
+    ("base", "good"),
+    [
+        ("10.210.0.0/16", True),
+        ("192.168.0.0/8", True),
+        ("fd00:1::/48", True),
+        ("10.0.0.300/16", False),
+        ("10.0.0.0", False),
+        ("10.0.0.0/33", False),
+        ("10x0x0x0/16", False),
+        ("pool", False),
+    ],
+)
+def test_form_of_an_address_pool(evaluate: Evaluate, base: str, good: bool) -> None:
+    assert evaluate("docker", f"'{base}' is match(_docker_range)") is good
