@@ -1,0 +1,48 @@
+"""The certificate of an ACME authority: got, renewed, and looked after by Debian's timer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+SHOWN = "openssl s_client -connect 127.0.0.1:443 -servername {name} </dev/null 2>/dev/null | openssl x509 -noout {what}"
+
+
+def shown(host: Any, what: str, name: str = "www.example.org") -> str:
+    """A part of the certificate that a client is shown."""
+    return host.check_output(SHOWN.format(name=name, what=what))
+
+
+def test_certificate_is_the_authoritys(host: Any) -> None:
+    assert "Pebble" in shown(host, "-issuer")
+    assert set(re.findall(r"DNS:([\w.]+)", shown(host, "-ext subjectAltName"))) == {"www.example.org", "example.org"}
+    assert shown(host, "-serial") == shown(host, "-serial", "example.org")
+
+
+def test_renewal_reaches_the_clients(host: Any) -> None:
+    before = shown(host, "-serial")
+    worker = host.check_output("pgrep -P $(cat /run/nginx.pid) | head -n 1")
+    host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
+    host.check_output(f"for _ in $(seq 50); do [ -d /proc/{worker} ] || break; sleep 0.1; done")
+    assert shown(host, "-serial") != before
+    assert "Pebble" in shown(host, "-issuer")
+
+
+def test_renewal_is_planned(host: Any) -> None:
+    assert host.service("certbot.timer").is_running
+    assert host.service("certbot.timer").is_enabled
+
+
+def test_logs_are_rotated(host: Any) -> None:
+    assert host.service("logrotate.timer").is_running
+
+
+def test_key_is_roots_alone(host: Any) -> None:
+    key = host.check_output("nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate_key *\\(.*\\);/\\1/p'")
+    assert (host.file(key).user, host.file(key).mode) == ("root", 0o600)
+
+
+def test_another_certificate_does_not_take_its_place(host: Any) -> None:
+    before = shown(host, "-serial")
+    host.check_output("RENEWED_LINEAGE=/etc/letsencrypt/live/another /usr/local/sbin/nginx-certificate")
+    assert shown(host, "-serial") == before
