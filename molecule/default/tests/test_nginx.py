@@ -42,11 +42,6 @@ PROXY = "/etc/nginx/conf.d/proxy.conf"
 
 
 @pytest.fixture(scope="module")
-def address(host: Any) -> str:
-    return host.check_output("hostname -I").split()[0]
-
-
-@pytest.fixture(scope="module")
 def configuration(host: Any) -> str:
     return host.check_output("nginx -T 2>/dev/null")
 

@@ -114,7 +114,7 @@ def test_the_log_is_in_the_journal_and_holds_no_values(host: Any, site: str) -> 
     host.run("runuser -u postgres -- psql -d %s -c %s", site, f"SELECT '{marks['error']}', no_such_column")
     host.run("runuser -u postgres -- psql -d %s -c %s", site, f"SELECT pg_sleep(1.2), '{marks['slow']}'")
     host.check_output("journalctl --sync")
-    log = host.check_output("journalctl --unit postgresql@17-main --output cat --lines 50")
+    log = host.check_output("journalctl --identifier postgres --output cat --lines 50")
     assert 'column "no_such_column" does not exist' in log and marks["error"] not in log
     assert marks["slow"] in log  # a slow statement is told as it was sent
 

@@ -1,0 +1,31 @@
+"""`--check --diff` on the converged host reports what somebody changed by hand, exactly, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conftest import Run
+
+# What is done by hand, how it is undone, and the task that reports it.
+DRIFTS = {
+    "Write and validate the configuration": ("/etc/nginx/nginx.conf", "worker_priority -1;"),
+    "Configure the pooler": ("/etc/pgbouncer/pgbouncer.ini", "; a hand was here"),
+    "Configure the system": ("/etc/systemd/journald.conf.d/fairlead.conf", "# a hand was here"),
+}
+
+
+def test_planted_drift_is_reported_exactly(host: Any, playbook: Callable[..., Run]) -> None:
+    for path, line in DRIFTS.values():
+        host.check_output("cp -p %s %s.kept && printf '%%s\\n' %s >> %s", path, path, line, path)
+    try:
+        run = playbook("site.yml", "--check", "--diff")
+        assert run.code == 0, run.output
+        assert sorted(name.split(" : ")[-1] for name in run.changed if "andler" not in name) == sorted(DRIFTS)
+        for _, line in DRIFTS.values():
+            assert f"-{line}" in run.output or line in run.output
+    finally:
+        for path, _ in DRIFTS.values():
+            host.check_output("mv %s.kept %s", path, path)
+    clean = playbook("site.yml", "--check", "--diff")
+    assert clean.code == 0 and clean.changed == [], clean.output
