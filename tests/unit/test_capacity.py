@@ -225,6 +225,11 @@ def test_pools_are_made_to_fit_a_server_that_is_given() -> None:
         assert errors(hosts, max_connections=most) == []
 
 
+def test_a_server_can_stand_in_for_a_larger_one() -> None:
+    results = plan(SITES["all apart"], NUMBERS)
+    assert [results[name]["postgresql"]["max_worker_processes"] for name in ("db1", "db2")] == [16, 16]
+
+
 def test_a_host_shared_with_the_app_leaves_it_memory() -> None:
     alone = plan(SITES["app and db"], NUMBERS)["db1"]["postgresql"]["shared_buffers_mb"]
     shared = plan({"one": host("app", "db", cores=8, memory_mb=64000)}, NUMBERS)["one"]["postgresql"]["shared_buffers_mb"]
