@@ -1,0 +1,91 @@
+"""Bad input for PostgreSQL and its pooler gets one sentence that names the variable and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, trusted
+
+VERIFIER = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"
+ROLES = [{"name": "shop", "password_verifier": VERIFIER}]
+GIVEN: dict[str, dict[str, Any]] = {
+    "postgresql": {
+        "postgresql_roles": ROLES,
+        "postgresql_databases": [{"name": "shop", "owner": "shop"}],
+        "postgresql_clients": [{"address": "local", "databases": ["shop"], "roles": ["shop"]}],
+    },
+    "pgbouncer_rr": {
+        "pgbouncer_rr_users": ROLES,
+        "pgbouncer_rr_databases": [{"name": "default", "host": "/run/postgresql", "dbname": "shop"}],
+    },
+}
+
+
+@pytest.fixture
+def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
+    """A function (role, **variables) → the sentence with which the role refuses them; empty if it takes them."""
+
+    def sentence(role: str, **variables: Any) -> str:
+        for task in yaml.safe_load((ROOT / f"roles/{role}/tasks/preflight.yml").read_text()):
+            given = {**GIVEN[role], **variables, **task.get("vars", {})}
+            check = task["ansible.builtin.assert"]
+            conditions = [check["that"]] if isinstance(check["that"], str) else check["that"]
+            if not all(evaluate(role, condition, **given) for condition in conditions):
+                return str(evaluate(role, "text", **given, text=trusted(check["fail_msg"])))
+        return ""
+
+    return sentence
+
+
+@pytest.mark.parametrize("role", GIVEN)
+def test_what_is_right_is_taken(refusal: Callable[..., str], role: str) -> None:
+    assert refusal(role) == ""
+
+
+def client(**changes: Any) -> dict[str, Any]:
+    return {"postgresql_clients": [GIVEN["postgresql"]["postgresql_clients"][0] | changes]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"ansible_facts": {"distribution": "Debian", "distribution_major_version": "12"}}, "needs Debian 13"),
+        ({"ansible_facts": {"distribution": "Ubuntu", "distribution_major_version": "24"}}, "needs Debian 13"),
+        ({"postgresql_roles": [{"name": "shop", "password_verifier": "plain"}]}, "fairlead.site.scram_secret"),
+        ({"postgresql_roles": [*ROLES, {"name": "pg_shop"}]}, "pg_shop has a name that PostgreSQL keeps for itself"),
+        ({"postgresql_databases": [{"name": "shop", "owner": "shap"}]}, "names shap as owner"),
+        ({"postgresql_databases": [{"name": "shop", "owner": "shop", "connect": ["bi"]}]}, "names bi as owner or under connect"),
+        (client(roles=["shap"]), "postgresql_clients names shap"),
+        (client(databases=["shap"]), "postgresql_clients names shap"),
+        (client(address="db.example.org"), "postgresql_clients names db.example.org"),
+        (client(address="192.0.2.11/32"), "set postgresql_listen_addresses to an address of one"),
+        ({"postgresql_tls_certificate": "-----BEGIN"}, "Only one of postgresql_tls_certificate and postgresql_tls_key"),
+        ({"postgresql_shared_buffers_mb": 5000}, "more than half of the 8192 MB of one"),
+    ],
+)
+def test_postgresql_refuses(refusal: Callable[..., str], variables: dict[str, Any], words: str) -> None:
+    assert words in refusal("postgresql", **variables)
+
+
+def test_postgresql_lets_a_network_in_where_it_listens(refusal: Callable[..., str]) -> None:
+    assert refusal("postgresql", postgresql_listen_addresses=["192.0.2.10"], **client(address="192.0.2.11/32")) == ""
+    assert refusal("postgresql", postgresql_listen_addresses=["::1"], **client(address="2001:db8::/64")) == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"pgbouncer_rr_users": [{"name": "shop", "password_verifier": "plain"}]}, "pgbouncer_rr_users: shop"),
+        ({"pgbouncer_rr_databases": []}, "must have at least one database"),
+        ({"pgbouncer_rr_databases": [{"name": "pgbouncer"}]}, "not pgbouncer, which is the console"),
+        ({"pgbouncer_rr_databases": [{"name": "a b"}]}, "each name must be letters"),
+        ({"pgbouncer_rr_socket_dir": "/run/postgresql"}, "a directory of its own"),
+        ({"pgbouncer_rr_server_tls_sslmode": "verify-full"}, "set pgbouncer_rr_server_tls_ca"),
+        ({"pgbouncer_rr_limit_nofile": 500}, "pgbouncer_rr_limit_nofile is 500"),
+    ],
+)
+def test_pgbouncer_refuses(refusal: Callable[..., str], variables: dict[str, Any], words: str) -> None:
+    assert words in refusal("pgbouncer_rr", **variables)
