@@ -101,6 +101,8 @@ class ActionModule(ActionBase):
     @staticmethod
     def _bytes(content: Any, path: str) -> bytes:
         if not isinstance(content, str):
-            raise AnsibleActionFail(f"the content of {path} is a {type(content).__name__}: turn it into text, for example with to_nice_json")
+            raise AnsibleActionFail(
+                f"the content of {path} is a {type(content).__name__}: turn it into text, for example with to_nice_json"
+            )
         text = str(content)
         return (text if not text or text.endswith("\n") else text + "\n").encode()

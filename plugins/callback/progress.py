@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = r"""
@@ -26,7 +27,17 @@ author: The Fairlead authors (@fairlead)
 # These run on the controller alone; everything else is executed on the host once for each item.
 CONTROLLER_ACTIONS = {
     "ansible.builtin." + name
-    for name in ("add_host", "assert", "debug", "fail", "include_role", "include_tasks", "meta", "set_fact", "validate_argument_spec")
+    for name in (
+        "add_host",
+        "assert",
+        "debug",
+        "fail",
+        "include_role",
+        "include_tasks",
+        "meta",
+        "set_fact",
+        "validate_argument_spec",
+    )
 }
 
 
@@ -46,8 +57,10 @@ class CallbackModule(CallbackBase):
         self.rows: dict[str, dict[str, float]] = defaultdict(lambda: {"tasks": 0, "executions": 0, "seconds": 0.0})
         self.play = ""
 
-    def _elapsed(self) -> str:
-        return "{:02d}:{:02d}".format(*divmod(int(time.monotonic() - self.begun), 60))
+    def _say_elapsed(self) -> None:
+        if constants.DEFAULT_STDOUT_CALLBACK == "default":  # output for a program is not for us to add to
+            minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
+            self._display.display(f"elapsed {minutes:02d}:{seconds:02d}")
 
     def _close(self) -> None:
         now = time.monotonic()
@@ -58,7 +71,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close()
         self.play = play.get_name()
-        self._display.display(f"elapsed {self._elapsed()}")
+        self._say_elapsed()
 
     def _task_start(self, task: Any) -> None:
         self._close()
@@ -94,7 +107,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._close()
-        self._display.display(f"elapsed {self._elapsed()}")
+        self._say_elapsed()
         path = os.environ.get("FAIRLEAD_COSTS")
         if path:
             with open(path, "w", encoding="utf-8") as stream:

@@ -90,7 +90,13 @@ def test_no_inventory_holds_a_secret() -> None:
 def test_the_collection_holds_what_runs_and_nothing_else(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()
-    for needed in ("site.yml", "playbooks/app.yml", "playbooks/group_vars", "group_vars/all/site.yml", "roles/nginx/tasks/main.yml"):
+    for needed in (
+        "site.yml",
+        "playbooks/app.yml",
+        "playbooks/group_vars",
+        "group_vars/all/site.yml",
+        "roles/nginx/tasks/main.yml",
+    ):
         assert needed in names
     for name in names:
         assert not name.startswith(("tests", "molecule", "bench", "build", "collections", ".", "examples")), name

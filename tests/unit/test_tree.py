@@ -73,7 +73,7 @@ def test_renders_copies_and_leaves_out(tree: Tree) -> None:
     assert not result.get("failed"), result["msg"]
     assert (tree.host / "a/rendered.conf").read_text() == "part hello\n"
     assert (tree.host / "a/plain.conf").read_text() == "{{ word }}\n"
-    assert sorted(os.listdir(tree.host / "a")) == ["plain.conf", "rendered.conf"]
+    assert sorted(path.name for path in (tree.host / "a").iterdir()) == ["plain.conf", "rendered.conf"]
     assert len(result["paths"]) == 3
     assert tree.run(variables={"word": "hello"})["changed"] is False
 
@@ -82,7 +82,7 @@ def test_check_mode_predicts_and_changes_nothing(tree: Tree) -> None:
     tree.template("a.conf", "new\n")
     result = tree.run("--check", "--diff")
     assert result["changed"] and result["diff"][0]["after"] == "new\n"
-    assert os.listdir(tree.host) == []
+    assert list(tree.host.iterdir()) == []
 
 
 def test_mode_drift_is_found_and_mended(tree: Tree) -> None:
@@ -119,7 +119,7 @@ def test_validation_sees_removed_and_unmanaged_files(tree: Tree) -> None:
         validate="sh -c 'test -e %s/theirs.conf && test -e %s/ours-new.conf && test ! -e %s/ours-old.conf'",
     )
     assert not result.get("failed"), result["msg"]
-    assert sorted(os.listdir(tree.host)) == ["ours-new.conf", "theirs.conf"]
+    assert sorted(path.name for path in tree.host.iterdir()) == ["ours-new.conf", "theirs.conf"]
 
 
 def test_a_secret_is_nowhere_in_the_output(tree: Tree) -> None:
@@ -140,7 +140,7 @@ def test_a_folder_in_the_way_is_named(tree: Tree) -> None:
 def test_an_unknown_owner_is_named(tree: Tree) -> None:
     result = tree.run(src=None, files=[{"path": f"{tree.host}/a.conf", "content": "x", "owner": "nosuchuser"}])
     assert result["failed"] and "nosuchuser" in result["msg"]
-    assert os.listdir(tree.host) == []
+    assert list(tree.host.iterdir()) == []
 
 
 def test_an_unknown_option_is_refused(tree: Tree) -> None:

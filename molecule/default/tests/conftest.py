@@ -104,7 +104,9 @@ def visitor(host: Any, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     authority = tmp_path / "site.pem"
-    authority.write_text(host.check_output("cat $(nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate  *\\(.*\\);/\\1/p' | head -n 1)"))
+    authority.write_text(
+        host.check_output("cat $(nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate  *\\(.*\\);/\\1/p' | head -n 1)")
+    )
     with requests.Session() as session:
         session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         session.verify = str(authority)

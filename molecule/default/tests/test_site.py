@@ -10,7 +10,7 @@ import requests
 from conftest import DOMAIN
 
 SITE = f"https://{DOMAIN}"
-PASSWORD = "a-long-password-for-tests-only"  # noqa: S105 -- of an account that the scenario's database alone holds
+PASSWORD = "a-long-password-for-tests-only"
 
 
 def manage(host: Any, container: str, *command: str) -> str:
@@ -26,7 +26,9 @@ def token(page: requests.Response) -> str:
 def query(host: Any, sql: str, database: str = "default") -> str:
     """Ask through the pooler, as the site's own database role."""
     return host.check_output(
-        "PGPASSWORD=$(cat /srv/demo/current/secrets/DATABASE_PASSWORD) psql -h /run/demo-pooler -p 6432 -U demo -Atc %s %s", sql, database
+        "PGPASSWORD=$(cat /srv/demo/current/secrets/DATABASE_PASSWORD) psql -h /run/demo-pooler -p 6432 -U demo -Atc %s %s",
+        sql,
+        database,
     )
 
 
