@@ -40,6 +40,13 @@ class Run:
         ]
 
     @property
+    def shown(self) -> list[str]:
+        """Files whose difference was shown."""
+        results = [result for play in self.report["plays"] for task in play["tasks"] for result in task["hosts"].values()]
+        parts = [part for result in results if isinstance(result.get("diff"), list) for part in result["diff"]]
+        return [part["after_header"] for part in parts if part.get("before") != part.get("after")]
+
+    @property
     def changes(self) -> int:
         return sum(stats["changed"] for stats in self.report["stats"].values())
 
