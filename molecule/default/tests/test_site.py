@@ -49,7 +49,7 @@ def test_an_article_written_through_the_page_is_in_the_database(host: Any, conta
     assert page.url == f"{SITE}/articles/{title.lower().replace(' ', '-')}/", page.text
     assert title in visitor.get(f"{SITE}/").text
     for database in ("default", "replica", "direct"):
-        assert query(host, f"SELECT count(*) FROM articles_article WHERE title = '{title}'", database) == "1"
+        assert title in query(host, "SELECT title FROM articles_article", database).splitlines()
 
 
 def test_a_post_without_a_token_is_refused(visitor: requests.Session) -> None:
