@@ -30,6 +30,7 @@ FACTS = {
     },
     "ansible_check_mode": False,
     "inventory_hostname": "one",
+    "ansible_play_hosts_all": ["one"],
     "group_names": [],
     "groups": {"all": ["one"]},
 }

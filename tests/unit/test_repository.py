@@ -129,3 +129,37 @@ def test_the_collection_runs_the_site_where_it_is_installed(archive: Path, tmp_p
     assert done.returncode == 2
     assert "site_domain is ''" in done.stdout + done.stderr
     assert "changed=0" in done.stdout
+
+
+def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
+    """The app's socket beside the app, the app hosts over TLS on an edge host, which alone is believed."""
+    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
+    names = ("nginx_upstream_servers", "nginx_trusted_proxies", "nginx_static_root", "nginx_upstream_tls_ca")
+    task = {"ansible.builtin.debug": {"msg": {name: f"{{{{ {name} }}}}" for name in names}}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    children = {
+        "app": {"hosts": {"a1": {"site_address": "192.0.2.1"}, "a2": {"site_address": "192.0.2.2"}}},
+        "db": {"hosts": {"d1": {}}},
+        "edge": {"hosts": {"e1": {"site_address": "192.0.2.9"}}},
+    }
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": {"site_tls_ca": "PEM"}}}))
+    done = run(
+        *("ansible-playbook", "play.yml", "-i", "inventory"),
+        cwd=tmp_path,
+        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
+        ANSIBLE_STDOUT_CALLBACK="json",
+    )
+    seen = {host: result["msg"] for host, result in json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"].items()}
+    assert seen["a1"] == {
+        "nginx_upstream_servers": ["unix:/srv/site/current/run/gunicorn.sock"],
+        "nginx_trusted_proxies": ["192.0.2.9"],
+        "nginx_static_root": "/srv/site/static",
+        "nginx_upstream_tls_ca": "",
+    }
+    assert seen["e1"] == {
+        "nginx_upstream_servers": ["192.0.2.1:443", "192.0.2.2:443"],
+        "nginx_trusted_proxies": [],
+        "nginx_static_root": "",
+        "nginx_upstream_tls_ca": "PEM",
+    }
