@@ -47,6 +47,6 @@ build: ## the collection as an archive for ansible-galaxy
 	@scripts/controller && .venv/bin/ansible-galaxy collection build --force --output-path build
 
 clean: ## remove what the other doors left in this folder
-	@rm -rf .venv .cache build
+	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
 .PHONY: help demo demo-down test test-all lint unit molecule deploy plan bench controller lock build clean
