@@ -54,9 +54,12 @@ apt_install() { # packages, only those that are missing
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
-with_docker() { # "$0" "$@": starts the script again as root where this user may not use the engine
-  "$ROOT/scripts/engine"
-  if [ "$(id -u)" != 0 ] && ! docker version >/dev/null 2>&1; then
-    exec sudo --preserve-env=FAIRLEAD_STARTED,FAIRLEAD_SUITE "$@"
-  fi
+with_docker() { # "$0" "$@": makes sure of an engine; where this user may not use it, starts the script again with its group
+  "$ROOT/scripts/engine" || exit
+  docker version >/dev/null 2>&1 && return
+  [ -z "${FAIRLEAD_REGROUPED-}" ] || die "this user may not use the Docker engine, not even with the group of its socket"
+  # Still this user, so that all files in this folder stay the user's own.
+  exec sudo --preserve-env setpriv --reuid "$(id -u)" --regid "$(id -g)" \
+    --groups "$(id -G | tr ' ' ,),$(stat -c %g /var/run/docker.sock)" \
+    env "HOME=$HOME" "USER=$(id -un)" "LOGNAME=$(id -un)" "PATH=$PATH" FAIRLEAD_REGROUPED=1 "$@"
 }
