@@ -30,7 +30,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_playbook_sees_the_same_group_vars_alone_and_through_site(tmp_path: Path) -> None:
-    """Ansible looks for group_vars beside the playbook that it is given and beside each imported one."""
+    """Ansible looks for group_vars beside the playbook that it is given and beside each imported one.
+
+    The tree that is run has the playbooks' names and links, and plays that print what they see.
+    """
     sentinel = "group_vars_sentinel"
     plays = []
     for playbook in PLAYBOOKS:

@@ -52,7 +52,7 @@ def test_every_default_has_a_comment(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_names_begin_with_the_role(role: str) -> None:
     assert [name for name in load(role, "defaults/main.yml") if not name.startswith(f"{role}_")] == []
-    assert [name for name in load(role, "vars/main.yml") or {} if not name.startswith(f"_{role}_")] == []
+    assert [name for name in load(role, "vars/main.yml") or {} if not name.startswith((f"_{role}_", f"__{role}_"))] == []
 
 
 @pytest.mark.parametrize("role", ROLES)

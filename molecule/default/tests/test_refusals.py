@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +28,14 @@ def test_refused_before_any_change(case: str, playbook: Callable[..., Run]) -> N
     assert run.code == 2
     assert sentence in " ".join(run.output.split())
     assert run.changes == 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left(host: Any) -> Iterator[None]:
+    """A refused release leaves no folder, with its secrets, behind."""
+    before = host.check_output("ls /srv/demo/releases")
+    yield
+    assert host.check_output("ls /srv/demo/releases") == before
 
 
 def refused_release(host: Any, container: str, visitor: requests.Session, run: Run, *sentences: str) -> None:

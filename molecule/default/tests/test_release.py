@@ -10,7 +10,7 @@ import requests
 from conftest import DOMAIN, Run
 
 
-def test_a_new_environment_is_a_release_that_no_visitor_notices(
+def test_a_new_environment_or_limit_is_a_release_that_no_visitor_notices(
     host: Any, container: str, visitor: requests.Session, playbook: Callable[..., Run]
 ) -> None:
     statuses: list[int | str] = []
@@ -26,7 +26,7 @@ def test_a_new_environment_is_a_release_that_no_visitor_notices(
     thread = threading.Thread(target=visit)
     thread.start()
     try:
-        run = playbook("playbooks/app.yml", site_environment_variables={"LOG_LEVEL": "DEBUG"})
+        run = playbook("playbooks/app.yml", site_environment_variables={"LOG_LEVEL": "DEBUG"}, django_tmp_mb=100)
         assert run.code == 0, run.output
         running = host.check_output("docker ps -a --format '{{ .Names }}'")
         assert running != container and running.startswith("demo-")
