@@ -15,7 +15,7 @@ enum word {
 	W_GROUP, W_GROUPING, W_INNER, W_INSERT, W_INTO, W_ISOLATION, W_JOIN, W_KEY, W_LEFT, W_LEVEL,
 	W_MATERIALIZED, W_MERGE, W_NATURAL, W_NO, W_NOT, W_ON, W_ONLY, W_OPERATOR, W_ORDER, W_OUTER,
 	W_PARTITION, W_READ, W_RECURSIVE, W_REPEATABLE, W_RESET, W_RIGHT, W_ROLLBACK, W_ROLLUP, W_SELECT,
-	W_SERIALIZABLE, W_SET, W_SETS, W_SHARE, W_SHOW, W_START, W_STDOUT, W_TABLE, W_TO, W_TRANSACTION,
+	W_SERIALIZABLE, W_SET, W_SETS, W_SHARE, W_SHOW, W_START, W_STDOUT, W_TABLE, W_TABLESAMPLE, W_TO, W_TRANSACTION,
 	W_UNCOMMITTED, W_UPDATE, W_VALUES, W_VERBOSE, W_WITH, W_WORK, W_WRITE,
 	/* Pairs that mean something of their own. */
 	W_GROUP_BY, W_DISTINCT_ON,
@@ -668,6 +668,8 @@ static bool may_open(const struct scan *scan)
 {
 	enum word before = scan->outer.word;
 
+	if (before == W_TABLESAMPLE)
+		return false;
 	if (scan->outer.type == T_TYPECAST || before == W_AS)
 		return true;
 	if (scan->parts == 1) {

@@ -15,7 +15,7 @@ NAMED = """
 abort analyse analyze and as begin by chain commit committed constraints copy cross cube
 deferrable delete distinct end explain for full group grouping inner insert into isolation join key
 left level materialized merge natural no not on only operator order outer partition read recursive
-repeatable reset right rollback rollup select serializable set sets share show start stdout table to
+repeatable reset right rollback rollup select serializable set sets share show start stdout table tablesample to
 transaction uncommitted update values verbose with work write
 """.split()
 

@@ -135,6 +135,7 @@ select * from x, f(a) as (x int)
 select x at time zone f('a')
 select sum(a) over (order by b range f(1) preceding) from t
 select * from t tablesample f(1)
+select * from t tablesample family(1)
 select json_value(a, 'b' default f(1) on error)
 select xmltable(xmlnamespaces(f(1) as x), 'a' passing b columns c int path f(1))
 select 1; select 2
