@@ -761,6 +761,7 @@ static void remember(struct scan *scan)
 			/* (expression).name: never the name of a function alone. */
 			if (scan->parts == 0) {
 				scan->parts = 2;
+				scan->name = *token;
 				scan->outer = now;
 			}
 			break;
@@ -1032,6 +1033,7 @@ void rr_sql_classify(const char *sql, size_t len, const struct rr_sql_options *o
 	scan.result = result;
 	scan.prev = (struct before){ 0 };
 	scan.parts = 0;
+	scan.name = scan.schema = (struct token){ 0 };
 	scan.depth = 0;
 	scan.levels[0] = (struct level){ .fresh = true };
 	lexer_init(&scan.lexer, sql, len, options);
@@ -1069,6 +1071,8 @@ static bool needs_space(const struct token *left, const struct token *right)
 		return right->type == T_QUOTED;
 	if (is_symbol(left, '.'))
 		return right->type == T_NUMBER;
+	if (is_symbol(left, '&') && right->type == T_STRING)
+		return true;
 	return is_operator(left) && is_operator(right);
 }
 
@@ -1078,6 +1082,7 @@ bool rr_sql_fingerprint(const char *sql, size_t len, const struct rr_sql_options
 	struct token token, last = { .type = T_END };
 	const char *last_end = sql;
 	char *pos = out;
+	bool apart;
 
 	if (!encoding_is_valid(sql, len, options->encoding))
 		return false;
@@ -1088,7 +1093,10 @@ bool rr_sql_fingerprint(const char *sql, size_t len, const struct rr_sql_options
 			return false;
 		if (token.type == T_END)
 			break;
-		if (last.type != T_END && token.start > last_end && needs_space(&last, &token))
+		/* a.5 and u&x'1F' do not touch what comes before them, a0 and u&'' would; what got shorter has room. */
+		apart = token.start > last_end || (token.type == T_NUMBER && token.len > 1) ||
+			(token.type == T_STRING && token.len > 2);
+		if (last.type != T_END && apart && needs_space(&last, &token))
 			*pos++ = ' ';
 		switch (token.type) {
 		case T_STRING:

@@ -29,7 +29,7 @@ json_table json_value merge_action system_user treat
 # Volatile or parallel-restricted, yet they change nothing and tell nothing of one server or session.
 READS = """
 age array_sample array_shuffle clock_timestamp current_schema current_schemas gen_random_uuid
-pg_get_viewdef pg_sleep pg_sleep_for pg_sleep_until random random_normal timeofday
+pg_get_viewdef pg_partition_ancestors pg_partition_tree pg_sleep pg_sleep_for pg_sleep_until random random_normal timeofday
 """.split()
 
 # Stable and parallel safe, yet they tell of the session or of the one server.

@@ -111,6 +111,8 @@ select f(1)
 select public.now()
 select db.pg_catalog.now()
 select (t).f(1)
+select . (1)
+select 1 . (2)
 select "LOWER"('a')
 select "pg_catalog""".now()
 select * from f()
@@ -340,10 +342,10 @@ def test_fingerprint(one: str, other: str, folded: str) -> None:
 def test_fingerprints_that_must_differ() -> None:
     """What PostgreSQL reads differently stays apart."""
     texts = ["a $1", "a$1", "a < = b", "a <= b", "a b", "ab", '"a" "b"', '"a""b"', '"A"', "a", "- -1", "-1", "$1", "$2",
-             ". 5", ".5", "a::b", "a: :b", "e 'x'", "E'x'", "u & \"x\"", "1 .5", "1.5", "a.b", "f(a)", "f a"]  # fmt: skip
+             ". 5", ".5", "a::b", "a: :b", "e 'x'", "E'x'", "u & \"x\"", "u&x'1'", "1 .5", "1.5", "a.5", "a0", "..5", ".0", "a.b", "f(a)", "f a"]  # fmt: skip
     classifier = rr_sql.Classifier()
     prints = [classifier.fingerprint(f"select {text}") for text in texts]
-    assert len(set(prints)) == len(texts) - 1, "only .5 and 1.5 are alike"
+    assert len(set(prints)) == len(texts) - 3, "only .5, 1.5 and .0 are alike, and . 5 and ..5"
 
 
 @pytest.mark.parametrize("text", ["select 'a", "select \\", "select U&'x'", "select 1a", b"select '\xff'"])
