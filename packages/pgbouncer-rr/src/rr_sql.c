@@ -28,6 +28,7 @@ enum word {
 
 struct rr_word {
 	const char *name;
+	unsigned char len;
 	unsigned char flags;
 	unsigned char number;	/* enum word; W_NONE if it is no keyword */
 };
@@ -37,23 +38,20 @@ struct rr_word {
 /* PostgreSQL cuts a longer name off; here it is then no name that we know. */
 #define NAME_MAX_LEN 63
 
-/* The word of at most RR_WORD_MAX bytes, in lower case as the catalogue has it. */
+/* The word, in lower case as the catalogue has it. */
 static const struct rr_word *find_word(const char *name, size_t len)
 {
-	size_t low, high;
+	unsigned hash;
 
-	low = rr_word_start[len];
-	high = rr_word_start[len + 1];
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = memcmp(name, rr_words[middle].name, len);
-
-		if (order == 0)
-			return &rr_words[middle];
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
+	if (len == 0 || len > RR_WORD_MAX)
+		return NULL;
+	/* bucket() in tools/rr_sql_words.py does the same. */
+	hash = (unsigned)len * 31 + (unsigned char)name[0] * 67u + (unsigned char)name[len / 2] * 73u +
+	       (unsigned char)name[len - 1] * 101u;
+	hash %= RR_WORD_BUCKETS;
+	for (size_t i = rr_word_buckets[hash]; i < rr_word_buckets[hash + 1]; i++) {
+		if (rr_words[i].len == len && memcmp(rr_words[i].name, name, len) == 0)
+			return &rr_words[i];
 	}
 	return NULL;
 }
@@ -93,29 +91,26 @@ enum {
 	C_SPACE = 1,
 	C_IDENT_START = 2,
 	C_DIGIT = 4,
-	C_SYMBOL = 8,
+	C_SYMBOL = 8,	/* , ( ) [ ] . ; */
 	C_OPERATOR = 16,
 };
 
 static unsigned char_class(char byte)
 {
+	enum { S = C_SPACE, L = C_IDENT_START, D = C_DIGIT, P = C_SYMBOL, O = C_OPERATOR };
+	static const unsigned char ascii[128] = {
+		0, 0, 0, 0, 0, 0, 0, 0, 0, S, S, S, S, S, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		S, O, 0, O, 0, O, O, 0, P, P, O, O, P, O, P, O,
+		D, D, D, D, D, D, D, D, D, D, O, P, O, O, O, O,
+		O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, P, 0, P, O, L,
+		O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, 0, O, 0, O, 0,
+	};
 	unsigned char c = (unsigned char)byte;
 
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80)
-		return C_IDENT_START;
-	if (c >= '0' && c <= '9')
-		return C_DIGIT;
-	switch (c) {
-	case ' ': case '\t': case '\n': case '\r': case '\f': case '\v':
-		return C_SPACE;
-	case ',': case '(': case ')': case '[': case ']': case '.': case ';':
-		return C_SYMBOL;
-	case ':': case '+': case '-': case '*': case '/': case '<': case '>': case '=': case '~': case '!':
-	case '@': case '#': case '%': case '^': case '&': case '|': case '`': case '?':
-		return C_OPERATOR;
-	default:
-		return 0;
-	}
+	return c < sizeof(ascii) ? ascii[c] : C_IDENT_START;
 }
 
 static bool is_ident_part(char c)
@@ -268,10 +263,8 @@ static void read_word(struct lexer *lexer, struct token *token)
 
 static void read_quoted_name(struct token *token)
 {
-	const struct rr_word *word = NULL;
+	const struct rr_word *word = find_word(token->start + 1, token->len - 2);
 
-	if (token->len - 2 <= RR_WORD_MAX)
-		word = find_word(token->start + 1, token->len - 2);
 	if (word != NULL)
 		token->flags = word->flags & (RR_WORD_FUNCTION | RR_WORD_HOME);
 }

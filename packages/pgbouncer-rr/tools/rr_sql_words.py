@@ -4,6 +4,7 @@
 Connects as psql does (PGHOST, PGUSER ...), to any database that has only what initdb made.
 """
 
+import bisect
 import re
 import subprocess
 import sys
@@ -17,20 +18,20 @@ deferrable delete distinct end explain for full group grouping inner insert into
 left level materialized merge natural no not on only operator order outer partition read recursive
 repeatable reset right rollback rollup select serializable set sets share show start stdout table tablesample to
 transaction uncommitted update values verbose with work write
-""".split()
+"""
 
 # Keywords that become reserved only after PostgreSQL 13, so that an older server takes them for a function;
 # and treat, which calls the function of pg_catalog that is called like the type.
 NOT_SYNTAX = """
 json json_array json_arrayagg json_exists json_object json_objectagg json_query json_scalar json_serialize
 json_table json_value merge_action system_user treat
-""".split()
+"""
 
 # Volatile or parallel-restricted, yet they change nothing and tell nothing of one server or session.
 READS = """
 age array_sample array_shuffle clock_timestamp current_schema current_schemas gen_random_uuid
 pg_get_viewdef pg_partition_ancestors pg_partition_tree pg_sleep pg_sleep_for pg_sleep_until random random_normal timeofday
-""".split()
+"""
 
 # Stable and parallel safe, yet they tell of the session or of the one server.
 SERVER_OR_SESSION = """
@@ -38,35 +39,49 @@ current_setting fmgr_c_validator fmgr_internal_validator fmgr_sql_validator pg_a
 pg_available_extensions pg_client_encoding pg_current_snapshot pg_extension_update_paths
 pg_get_replication_slots pg_is_other_temp_schema pg_postmaster_start_time pg_replication_origin_oid
 pg_show_all_settings pg_tablespace_location pg_timezone_abbrevs pg_timezone_names txid_current_snapshot
-""".split()
+"""
 
 # A sequence's own columns run ahead on a replica; last_value is a window function too.
-SEQUENCE_COLUMNS = ["is_called", "last_value", "log_cnt"]
+SEQUENCE_COLUMNS = "is_called last_value log_cnt"
 
 # A function that takes or gives one of these is called by the server itself, not by a query.
 INTERNAL_TYPES = """
 internal cstring trigger event_trigger language_handler fdw_handler index_am_handler table_am_handler tsm_handler
-""".split()
+"""
 
-FUNCTIONS = """
+
+def sql_array(words: str) -> str:
+    """Return the words as an array of PostgreSQL."""
+    return "'{" + ",".join(words.split()) + "}'"
+
+
+FUNCTIONS = f"""
 select p.proname
 from pg_catalog.pg_proc p
 where p.pronamespace = 'pg_catalog'::regnamespace
 group by p.proname
 having bool_and(
     p.prokind <> 'p'
-    and (p.provolatile <> 'v' and p.proparallel = 's' or p.proname = any ('{%s}'))
-    and p.proname <> all ('{%s}')
-    and not p.prorettype::regtype::text = any ('{%s}')
+    and (p.provolatile <> 'v' and p.proparallel = 's' or p.proname = any ({sql_array(READS)}))
+    and p.proname <> all ({sql_array(SERVER_OR_SESSION + SEQUENCE_COLUMNS)})
+    and not p.prorettype::regtype::text = any ({sql_array(INTERNAL_TYPES)})
     and not exists (
-        select from unnest(p.proargtypes::oid[]) t where t::regtype::text = any ('{%s}')))
-""" % tuple(",".join(w) for w in (READS, SERVER_OR_SESSION + SEQUENCE_COLUMNS, INTERNAL_TYPES, INTERNAL_TYPES))
+        select from unnest(p.proargtypes::oid[]) t where t::regtype::text = any ({sql_array(INTERNAL_TYPES)})))
+"""  # noqa: S608
 
 VIEWS = """
 select c.relname, regexp_replace(pg_get_viewdef(c.oid), '\\s+', ' ', 'g')
 from pg_catalog.pg_class c
 where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'v'
 """
+
+
+BUCKETS = 1024
+
+
+def bucket(word: str) -> int:
+    """Return the word's bucket; find_word() in rr_sql.c does the same."""
+    return (len(word) * 31 + ord(word[0]) * 67 + ord(word[len(word) // 2]) * 73 + ord(word[-1]) * 101) % BUCKETS
 
 
 def query(sql: str) -> list[list[str]]:
@@ -78,11 +93,9 @@ def query(sql: str) -> list[list[str]]:
 def server_views(functions: set[str]) -> list[str]:
     """Return the views of pg_catalog that call a function which is not on the list, or read such a view."""
     unlisted = {row[0] for row in query("select distinct proname from pg_catalog.pg_proc")} - functions
-    definitions = {name: definition for name, definition in query(VIEWS)}
+    definitions = dict(query(VIEWS))
     found = {name for name, text in definitions.items() if unlisted & set(re.findall(r"(\w+)\(", text))}
-    while more := {
-        name for name, text in definitions.items() if name not in found and found & set(re.findall(r"\w+", text))
-    }:
+    while more := {name for name, text in definitions.items() if name not in found and found & set(re.findall(r"\w+", text))}:
         found |= more
     return sorted(found)
 
@@ -93,28 +106,29 @@ def main() -> None:
         sys.exit(f"rr_sql_words: PostgreSQL {VERSION} is needed, for one list whoever generates it")
     words: dict[str, list[str]] = {}
     for word, category in query("select word, catcode from pg_catalog.pg_get_keywords()"):
-        syntax = category in "RC" and word not in NOT_SYNTAX
+        syntax = category in "RC" and word not in NOT_SYNTAX.split()
         words[word] = ["KEYWORD", "SYNTAX"] if syntax else ["KEYWORD"]
     functions = {row[0] for row in query(FUNCTIONS)}
     for word in sorted(functions):
         words.setdefault(word, []).append("FUNCTION")
-    for word in server_views(functions) + SEQUENCE_COLUMNS:
+    for word in server_views(functions) + SEQUENCE_COLUMNS.split():
         words.setdefault(word, []).append("HOME")
-    ordered = sorted(words, key=lambda word: (len(word), word.encode()))
-    print(f"/* Generated by tools/rr_sql_words.py from PostgreSQL {VERSION}; sorted by length, then bytes. */")
+    ordered = sorted(words, key=lambda word: (bucket(word), word))
+    print(f"/* Generated by tools/rr_sql_words.py from PostgreSQL {VERSION}; sorted by bucket. */")
     print("static const struct rr_word rr_words[] = {")
     for word in ordered:
         flags = " | ".join(f"RR_WORD_{flag}" for flag in words[word])
-        number = "W_NONE" if "KEYWORD" not in words[word] else f"W_{word.upper()}" if word in NAMED else "W_OTHER"
-        print(f'\t{{"{word}", {flags}, {number}}},')
+        number = "W_NONE" if "KEYWORD" not in words[word] else f"W_{word.upper()}" if word in NAMED.split() else "W_OTHER"
+        print(f'\t{{"{word}", {len(word)}, {flags}, {number}}},')
     print("};")
-    longest = len(ordered[-1])
-    print(f"#define RR_WORD_MAX {longest}")
-    print("/* rr_words[rr_word_start[n]] is the first word of n bytes or more. */")
-    print("static const unsigned short rr_word_start[RR_WORD_MAX + 2] = {")
-    starts = [sum(len(word) < length for word in ordered) for length in range(longest + 2)]
-    for i in range(0, len(starts), 12):
-        print("\t" + " ".join(f"{start}," for start in starts[i : i + 12]))
+    print(f"#define RR_WORD_MAX {max(map(len, words))}")
+    print(f"#define RR_WORD_BUCKETS {BUCKETS}")
+    print("/* Where each bucket begins, and the end. */")
+    print("static const unsigned short rr_word_buckets[RR_WORD_BUCKETS + 1] = {")
+    buckets = [bucket(word) for word in ordered]
+    starts = [bisect.bisect_left(buckets, number) for number in range(BUCKETS + 1)]
+    for i in range(0, len(starts), 16):
+        print("\t" + " ".join(f"{start}," for start in starts[i : i + 16]))
     print("};")
 
 

@@ -8,14 +8,35 @@ from pglast.keywords import COL_NAME_KEYWORDS, RESERVED_KEYWORDS, TYPE_FUNC_NAME
 
 KEYWORDS = sorted(COL_NAME_KEYWORDS | RESERVED_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS | UNRESERVED_KEYWORDS)
 NAMES = sorted(UNRESERVED_KEYWORDS) + ["a", "b", "t", "u", "é", "a$1", '"a"', '"A""b"', '"select"', '"into"', "_x"]
-READ_CALLS = ["lower", "family", "count", "now", "abs", "left", "length", '"lower"', "pg_catalog.lower", 'PG_Catalog . "abs"', "coalesce"]
+READ_CALLS = [
+    "lower",
+    "family",
+    "count",
+    "now",
+    "abs",
+    "left",
+    "length",
+    '"lower"',
+    "pg_catalog.lower",
+    'PG_Catalog . "abs"',
+    "coalesce",
+]
 WRITE_CALLS = ["nextval", '"nextval"', "pg_catalog.nextval", "f", "s.f", "public.now", 'U&"nextval"', "set_config", "a.b.now"]
 WRITE_CALLS += sorted(UNRESERVED_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS)
-TYPES = ["int", "text", "numeric(10,2)", "character varying(3)", "timestamp(3) with time zone", "s.t(1)", "double precision", "int[]"]
+TYPES = [
+    "int",
+    "text",
+    "numeric(10,2)",
+    "character varying(3)",
+    "timestamp(3) with time zone",
+    "s.t(1)",
+    "double precision",
+    "int[]",
+]
 LITERALS = ["1", "1.5e3", ".5", "'a'", "'it''s'", r"'\'", r"E'\''", "$$a;b$$", "$a$ $$ ' $a$", "null", "true", "$1", "x'1F'", "''"]
 OPERATORS = ["+", "-", "*", "/", "=", "<", ">=", "<>", "||", "@>", "?", "and", "or", "like", "ilike", "is distinct from",
              "operator(pg_catalog.+)", "<->", "!~*", "similar to"]  # fmt: skip
-SPACES = [" ", "\n", "\t", "  ", " /* ' */ ", " /* /* */ \" */ ", " -- x ' ;\n", "\r\n", " /**/ ", "/*(*/ ", " --\n"]
+SPACES = [" ", "\n", "\t", "  ", " /* ' */ ", ' /* /* */ " */ ', " -- x ' ;\n", "\r\n", " /**/ ", "/*(*/ ", " --\n"]
 
 
 class Generator:
@@ -23,7 +44,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         """Seed the source."""
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311
 
     def pick(self, *choices: str | Callable[[], str]) -> str:
         """Return one of the texts, or what one of the functions gives."""

@@ -11,20 +11,20 @@ from typing import Any
 from pglast.parser import ParseError, parse_sql_json, scan
 
 WORDS = Path(__file__).parents[2] / "src" / "rr_sql_words.inc"
-FUNCTIONS = frozenset(re.findall(r'^\t\{"(\w+)", [^,]*RR_WORD_FUNCTION', WORDS.read_text(), re.MULTILINE))
+FUNCTIONS = frozenset(re.findall(r'^\t\{"(\w+)", \d+, [^,]*RR_WORD_FUNCTION', WORDS.read_text(), re.MULTILINE))
 TRANSACTION_END = {"TRANS_STMT_COMMIT", "TRANS_STMT_ROLLBACK"}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """PostgreSQL does not accept the text, so any classification will do."""
 
 
 def kind(sql: str) -> str:
-    """Return the kind of a text, or raise Refused."""
+    """Return the kind of a text, or raise RefusedError."""
     try:
         statements = json.loads(parse_sql_json(sql)).get("stmts", [])
     except (ParseError, ValueError, RecursionError) as error:
-        raise Refused from error
+        raise RefusedError from error
     if not statements:
         return "empty"
     if len(statements) > 1:

@@ -3,9 +3,10 @@
 
     standby_run.py PRIMARY STANDBY SOURCE
 
-PRIMARY and STANDBY are connection strings of a superuser, SOURCE is the unpacked source of the same PostgreSQL.
-The primary must wait for the standby (synchronous_commit = remote_apply). Fails if the standby refuses a read because it
-is a standby. Prints how many of the reads by PostgreSQL's grammar the classifier knows, and which answers differed.
+PRIMARY and STANDBY are connection strings of a superuser, SOURCE is the unpacked source of the same PostgreSQL, or a file
+of statements (such as sqlsmith --dry-run prints). The primary must wait for the standby (synchronous_commit = remote_apply).
+Fails if the standby refuses a read because it is a standby. Prints how many of the reads by PostgreSQL's grammar the
+classifier knows, and which answers differed.
 """
 
 import re
@@ -121,7 +122,8 @@ def main() -> None:
     functions: Counter[str] = Counter()
     refused: list[str] = []
     differing: list[str] = []
-    for path in files(Path(sys.argv[3]) / "src" / "test" / "regress"):
+    source = Path(sys.argv[3])
+    for path in [source] if source.is_file() else files(source / "src" / "test" / "regress"):
         for server in (primary, standby):
             server.connect()
         for sql, data in statements(path):
@@ -129,7 +131,7 @@ def main() -> None:
             found = classifier.classify(sql)
             try:
                 truth = oracle.kind(sql)
-            except oracle.Refused:
+            except oracle.RefusedError:
                 truth = "refused"
             counts[f"{truth}, classified {found.kind}"] += 1
             if truth == "read" and found.kind == "write":

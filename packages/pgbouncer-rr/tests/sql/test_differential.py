@@ -30,7 +30,7 @@ def test_no_write_is_a_read(texts: list[str]) -> None:
     for text in texts:
         try:
             truth = oracle.kind(text)
-        except oracle.Refused:
+        except oracle.RefusedError:
             counts["refused", ""] += 1
             continue
         found = classifier.classify(text)
