@@ -653,6 +653,15 @@ static bool is_read_function(const struct scan *scan)
 	return listed || (spell(&scan->name, name + len) > 0 && is_own_function(scan->options->read_functions, name));
 }
 
+/* TABLESAMPLE takes PostgreSQL's two methods, or one of an extension. */
+static bool is_sampling_method(const struct scan *scan)
+{
+	char name[NAME_MAX_LEN + 1];
+
+	return scan->parts == 1 && spell(&scan->name, name) > 0 &&
+	       (strcmp(name, "system") == 0 || strcmp(name, "bernoulli") == 0);
+}
+
 /*
  * A parenthesis follows a name: is it no function call, or one that only reads?
  * A mere list follows a type, an alias, the name of a WITH query, and a keyword that cannot name a function.
@@ -662,7 +671,7 @@ static bool may_open(const struct scan *scan)
 	enum word before = scan->outer.word;
 
 	if (before == W_TABLESAMPLE)
-		return false;
+		return is_sampling_method(scan);
 	if (scan->outer.type == T_TYPECAST || before == W_AS)
 		return true;
 	if (scan->parts == 1) {

@@ -136,7 +136,9 @@ class Generator:
             lambda: f"{inner()} {join}join {inner()} on ({self.expression(depth - 1)})",
             lambda: f"{inner()} {join}join {inner()} using ({self.name()}){self.chance(0.2, alias)}",
             lambda: f"{inner()} natural join {inner()}",
-            lambda: self.name() + self.chance(0.2, f" tablesample {self.random.choice(READ_CALLS)} ({self.expression(0)})"),
+            lambda: (
+                self.name() + self.chance(0.2, lambda: f" tablesample {self.pick('system', *READ_CALLS)} ({self.expression(0)})")
+            ),
         )
 
     def row_source(self) -> str:

@@ -60,6 +60,7 @@ select a like (b), a not like (b), a ilike (b) from t
 select string_agg(distinct a, ',' order by b) from t
 select trim(both 'x' from a), overlay(a placing b from 1 for 2), position('a' in b) from t
 select sum(a) over (order by b rows between 1 preceding and current row) from t
+select * from t tablesample system (1), u tablesample "bernoulli" (2) repeatable (3)
 """
 
 WRITES = r'''
@@ -138,6 +139,8 @@ select x at time zone f('a')
 select sum(a) over (order by b range f(1) preceding) from t
 select * from t tablesample f(1)
 select * from t tablesample family(1)
+select * from t tablesample bernoulli(nextval('s'))
+select system(1)
 select json_value(a, 'b' default f(1) on error)
 select xmltable(xmlnamespaces(f(1) as x), 'a' passing b columns c int path f(1))
 select 1; select 2
@@ -250,7 +253,7 @@ def test_every_keyword_that_locks_or_writes_within_any_statement() -> None:
     classifier = rr_sql.Classifier()
     for tail in ("for update", "for share", "for no key update", "for key share"):
         for wrap in ("{}", "select * from ({}) x", "with x as ({}) select 1", "select 1 where exists ({})", "({}) union {}"):
-            locking = "select 1 from t " + tail
+            locking = "select 1 from t " + tail  # noqa: S608
             assert classifier.classify(wrap.format(locking, locking)).kind == "write"
 
 
