@@ -12,7 +12,7 @@ import pytest
 import rr_sql
 from test_classify import CASES
 
-ROUNDS = int(os.environ.get("RR_SQL_ROUNDS", "20000"))
+ROUNDS = int(os.environ.get("RR_SQL_ROUNDS", "10000"))
 SEED = int(os.environ.get("RR_SQL_SEED", "1"))
 
 
