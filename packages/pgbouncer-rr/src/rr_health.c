@@ -292,6 +292,10 @@ void rr_set_groups_dead(bool flag)
 	}
 }
 
+/*
+ * Watching.
+ */
+
 static void target_close(struct RRTarget *target)
 {
 	if (target->ev_added) {
@@ -308,54 +312,6 @@ static void target_close(struct RRTarget *target)
 	}
 	target->state = TARGET_CLOSED;
 }
-
-/* after it was read: forgets groups that are gone, watches what is in groups */
-void rr_groups_end(void)
-{
-	struct List *item, *tmp, *mitem;
-
-	list_for_each_safe(item, &group_list, tmp) {
-		struct RRGroup *group = container_of(item, struct RRGroup, node);
-
-		if (group->dead) {
-			group_clear(group);
-			list_del(&group->node);
-			free(group);
-		} else if (find_database(group->name)) {
-			log_error("group %s has the name of a database: rules cannot name the group", group->name);
-		}
-	}
-
-	list_for_each(item, &target_list) {
-		container_of(item, struct RRTarget, node)->watched = false;
-	}
-	list_for_each(item, &group_list) {
-		struct RRGroup *group = container_of(item, struct RRGroup, node);
-
-		group->primary->watched = true;
-		list_for_each(mitem, &group->members) {
-			container_of(mitem, struct Member, node)->target->watched = true;
-		}
-	}
-	list_for_each(item, &target_list) {
-		struct RRTarget *target = container_of(item, struct RRTarget, node);
-		PgDatabase *db = find_database(target->name);
-
-		if (target->watched && !db)
-			log_error("no such database in [databases]: %s", target->name);
-		if (!target->watched || !db || !strcmpeq(db->host, target->host) || db->port != target->port) {
-			target_close(target);
-			target->up = false;
-			target->next_check = 0;
-		}
-	}
-	if (started)
-		timer_set(0);
-}
-
-/*
- * Watching.
- */
 
 static void target_down(struct RRTarget *target, const char *why)
 {
@@ -557,6 +513,51 @@ static void judge_members(struct RRTarget *changed)
 				member_judge(group, member);
 		}
 	}
+}
+
+/* after it was read: forgets groups that are gone, watches what is in groups */
+void rr_groups_end(void)
+{
+	struct List *item, *tmp, *mitem;
+
+	list_for_each_safe(item, &group_list, tmp) {
+		struct RRGroup *group = container_of(item, struct RRGroup, node);
+
+		if (group->dead) {
+			group_clear(group);
+			list_del(&group->node);
+			free(group);
+		} else if (find_database(group->name)) {
+			log_error("group %s has the name of a database: rules cannot name the group", group->name);
+		}
+	}
+
+	list_for_each(item, &target_list) {
+		container_of(item, struct RRTarget, node)->watched = false;
+	}
+	list_for_each(item, &group_list) {
+		struct RRGroup *group = container_of(item, struct RRGroup, node);
+
+		group->primary->watched = true;
+		list_for_each(mitem, &group->members) {
+			container_of(mitem, struct Member, node)->target->watched = true;
+		}
+	}
+	list_for_each(item, &target_list) {
+		struct RRTarget *target = container_of(item, struct RRTarget, node);
+		PgDatabase *db = find_database(target->name);
+
+		if (target->watched && !db)
+			log_error("no such database in [databases]: %s", target->name);
+		if (!target->watched || !db || !strcmpeq(db->host, target->host) || db->port != target->port) {
+			target_close(target);
+			target->up = false;
+			target->next_check = 0;
+		}
+		judge_members(target);	/* members are made anew */
+	}
+	if (started)
+		timer_set(0);
 }
 
 /* LSNs from before say nothing any more */

@@ -7,6 +7,7 @@ PGBOUNCER names the program to test (default: the installed one).
 
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -26,9 +27,12 @@ POSTGRES = pwd.getpwnam("postgres")
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Below the range that outgoing connections take theirs from."""
+    while True:
+        port = random.randint(10000, 30000)
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def as_postgres(*command, **kwargs):
@@ -69,7 +73,7 @@ class Server:
         settings = {
             "port": self.port,
             "listen_addresses": "'127.0.0.1'",
-            "unix_socket_directories": f"'{self.folder}'",
+            "unix_socket_directories": "''",
             "fsync": "off",
             "max_connections": 60,
             "wal_receiver_status_interval": 1,
@@ -85,7 +89,10 @@ class Server:
                 conf.write(f"{key} = {value}\n")
 
     def start(self):
-        as_postgres(PG_BIN / "pg_ctl", "-w", "-D", self.data, "-l", self.log, "start")
+        try:
+            as_postgres(PG_BIN / "pg_ctl", "-w", "-D", self.data, "-l", self.log, "start")
+        except subprocess.CalledProcessError as error:
+            raise AssertionError(self.log.read_text()[-2000:]) from error
 
     def stop(self, mode="fast"):
         as_postgres(PG_BIN / "pg_ctl", "-w", "-D", self.data, "-m", mode, "stop")
@@ -109,10 +116,17 @@ class Server:
                 pass
 
     def kill(self):
+        pids = self.pids
         self.signal(signal.SIGKILL)
-        wait_for(lambda: not self.listens(), what="death")
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-        time.sleep(0.2)
+        wait_for(lambda: not any(self.lives(pid) for pid in pids), what="death")
+        (self.data / "postmaster.pid").unlink()
+
+    @staticmethod
+    def lives(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
 
     def listens(self):
         with socket.socket() as sock:
