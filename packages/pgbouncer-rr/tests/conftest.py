@@ -224,7 +224,7 @@ class Pooler:
             "logfile": str(folder / "pgbouncer.log"),
             "auth_type": "trust",
             "auth_file": str(folder / "userlist.txt"),
-            "admin_users": "alice",
+            "admin_users": "alice, console",
             "pool_mode": "transaction",
             "server_login_retry": 1,
             "max_client_conn": 500,
@@ -248,7 +248,8 @@ class Pooler:
         lines += ["[replica_groups]"] + [f"{name} = {value}" for name, value in self.groups.items()]
         lines += ["[pgbouncer]"] + [f"{name} = {value}" for name, value in self.settings.items()]
         self.ini.write_text("\n".join(lines) + "\n")
-        (self.folder / "userlist.txt").write_text("".join(f'"{u}" "{p}"\n' for u, p in self.users.items()))
+        users = {"console": "console", **self.users}
+        (self.folder / "userlist.txt").write_text("".join(f'"{u}" "{p}"\n' for u, p in users.items()))
 
     def rules(self, source, name="rules.py"):
         """A rule file as the pooler wants it; its path."""
@@ -300,10 +301,9 @@ class Pooler:
         return psycopg.connect(host="127.0.0.1", port=self.port, dbname=dbname, user=user, **kwargs)
 
     def console(self, command):
-        with self.wire("pgbouncer") as wire:
-            answer = wire.query(command)
-            assert answer.error is None, answer.error
-            return answer.rows
+        with self.connect("pgbouncer", "console", password="console") as conn:
+            cursor = conn.execute(command)
+            return cursor.fetchall() if cursor.description else None
 
     def stats(self):
         return {key: int(value) for key, value in self.console("SHOW RR_STATS")}
