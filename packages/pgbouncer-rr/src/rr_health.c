@@ -110,7 +110,7 @@ static struct event timer;
 static bool started;
 static usec_t hot_until;
 
-static void target_check(struct RRTarget *target);
+static struct RRScope *scope_of(PgSocket *client, struct RRTarget *primary);
 static void timer_set(usec_t when);
 static void target_event(evutil_socket_t sock, short flags, void *arg);
 
@@ -177,11 +177,6 @@ struct RRGroup *rr_group_of_primary(const char *database)
 const char *rr_group_name(const struct RRGroup *group)
 {
 	return group->name;
-}
-
-bool rr_have_groups(void)
-{
-	return !list_empty(&group_list);
 }
 
 static struct Member *find_member(struct RRGroup *group, const struct RRTarget *target)
@@ -766,7 +761,7 @@ static void timer_set(usec_t when)
 	usec_t delay = when > now ? when - now : 0;
 	struct timeval tv;
 
-	if (!started || !rr_have_groups())
+	if (!started || list_empty(&group_list))
 		return;
 	if (evtimer_pending(&timer, &tv)) {
 		struct timeval real_now;
@@ -924,7 +919,7 @@ PgDatabase *rr_pick_replica(PgSocket *client, struct RRGroup *group)
 	PgDatabase *db;
 
 	if (cf_routing_read_your_writes != RR_RYW_OFF) {
-		scope = rr_scope_for(client, group->primary->name);
+		scope = scope_of(client, group->primary);
 		if (!scope_settled(scope)) {
 			rr_stats.unseen_write++;
 			be_hot();
@@ -1006,27 +1001,42 @@ static struct RRScope *named_scope(struct RRTarget *primary, const char *user)
 	return &named->scope;
 }
 
-/* Who must see what this client writes to this database; NULL if it is no group's primary. */
-struct RRScope *rr_scope_for(PgSocket *client, const char *primary_database)
+/* Who must see what this client writes to this primary. */
+static struct RRScope *scope_of(PgSocket *client, struct RRTarget *primary)
 {
-	struct RRGroup *group = rr_group_of_primary(primary_database);
 	struct RRScope *scope;
 
-	if (!group)
-		return NULL;
 	switch (cf_routing_read_your_writes_scope) {
 	case RR_SCOPE_CLIENT:
 		/* a client writes to one primary; if rules make it two, the wider scope is right for the other */
 		scope = &client->rr->scope;
 		if (!scope->primary)
-			scope->primary = group->primary;
-		if (scope->primary == group->primary)
+			scope->primary = primary;
+		if (scope->primary == primary)
 			return scope;
 		break;
 	case RR_SCOPE_USER:
-		return named_scope(group->primary, client->login_user_credentials->name);
+		return named_scope(primary, client->login_user_credentials->name);
 	}
-	return named_scope(group->primary, "");
+	return named_scope(primary, "");
+}
+
+/*
+ * The same for writes to this database: a primary, or another entry of
+ * [databases] for the same server.  NULL if it is neither.
+ */
+struct RRScope *rr_scope_for(PgSocket *client, PgDatabase *db)
+{
+	struct List *item;
+
+	list_for_each(item, &group_list) {
+		struct RRTarget *primary = container_of(item, struct RRGroup, node)->primary;
+
+		if (strcmp(primary->name, db->name) == 0
+		    || (primary->port == db->port && strcmpeq(primary->host, db->host)))
+			return scope_of(client, primary);
+	}
+	return NULL;
 }
 
 void rr_scope_forget(struct RRScope *scope)

@@ -904,7 +904,7 @@ bool rr_linked(PgSocket *client, PktHdr *pkt, bool tracked, bool *done)
 		if (!rr_client(client))
 			return false;
 		if (cf_routing_read_your_writes != RR_RYW_OFF) {
-			scope = rr_scope_for(client, server->pool->db->name);
+			scope = rr_scope_for(client, server->pool->db);
 			if (scope) {
 				/* in a transaction that wrote, anything may be its end */
 				writes = message_writes(client, pkt, tracked);

@@ -177,7 +177,7 @@ class Cluster:
         return replica
 
     def caught_up(self, *replicas):
-        lsn = self.primary.sql("SELECT pg_current_wal_insert_lsn()")
+        lsn = self.primary.sql("SELECT pg_current_wal_flush_lsn()")
         for replica in replicas or self.replicas:
             wait_for(
                 lambda replica=replica: replica.sql(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'"),

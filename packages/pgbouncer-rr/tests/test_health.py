@@ -182,6 +182,16 @@ def test_idle_primary_does_not_look_late(pooler):
             time.sleep(0.05)
 
 
+def test_segment_switch_does_not_look_late(pooler, cluster):
+    """Then the primary stands after a page's header, and a replica that has all before it."""
+    pooler.start_builtin(routing_max_lag=1, **FUNCTIONS)
+    with pooler.wire() as wire:
+        wire.query("SELECT pg_switch_wal()")
+        wait_for(lambda: where(pooler, wire) == "replica1", 3)
+        time.sleep(2)
+        assert where(pooler, wire) == "replica1"
+
+
 def test_primary_that_cannot_be_asked(pooler, healed):
     """Nobody can tell how fresh a replica is: out, once max_lag has passed."""
     pooler.start_builtin(routing_max_lag=2, **FUNCTIONS)

@@ -93,6 +93,16 @@ def test_scope(pooler, held, scope, homes):
         assert "".join(k for k, client in clients.items() if where(pooler, client) == "primary") == homes
 
 
+def test_other_entry_of_the_same_server(pooler, held):
+    """What migrations write over a session-mode entry counts too."""
+    pooler.databases["direct"] = pooler.databases["app"] + " pool_mode=session"
+    pooler.start_builtin(**FUNCTIONS)
+    with pooler.wire() as wire, pooler.wire("direct") as direct:
+        assert where(pooler, wire) == "replica1"
+        direct.query(WRITE)
+        assert where(pooler, wire) == "primary"
+
+
 def test_for_a_time(pooler):
     pooler.start_builtin(routing_read_your_writes="time", routing_read_your_writes_time=1, **FUNCTIONS)
     with pooler.wire() as wire:

@@ -249,6 +249,16 @@ def test_long_queries_of_every_length_around_the_buffer(split):
             assert split.server_of(wire.query(f"{WHERE} /* stay {'x' * length} */").value) == "primary", length
 
 
+def test_long_queries_pipelined_over_pools(split):
+    sizes = [10, 4060, 5000, 4096 * 5, 300, 100000, 4070, 20000]
+    with split.wire() as wire:
+        wire.sock.settimeout(60)
+        for n, size in enumerate(sizes * 2):
+            wire.send(query(f"{WHERE} /* {'stay' if n % 2 else ''} {'x' * size} */"))
+        got = [split.server_of(wire.answer().value) for _ in range(2 * len(sizes))]
+    assert got == ["replica1", "primary"] * len(sizes)
+
+
 def test_query_past_routing_max_query_goes_home(pooler):
     pooler.start(routing_rules_py_module_file=pooler.rules(SPLIT), routing_max_query=1000)
     with pooler.wire() as wire:
