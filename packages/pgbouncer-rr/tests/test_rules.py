@@ -480,7 +480,8 @@ def test_show_fds_reports_the_clients_own_database(split):
     with split.wire() as wire:
         wire.send(query("SELECT pg_sleep(1), inet_server_port()"))
         time.sleep(0.3)
-        rows = split.console("SHOW FDS")
+        with split.wire("pgbouncer") as console:
+            rows = console.query("SHOW FDS").rows
         assert {row[3] for row in rows if row[1] == "client" and row[2] == "alice"} >= {"app"}
         assert "replica1" not in {row[3] for row in rows if row[1] == "client"}
         assert "replica1" in {row[3] for row in rows if row[1] == "server"}
