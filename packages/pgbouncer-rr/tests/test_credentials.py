@@ -31,6 +31,9 @@ def guarded(cluster, tmp_path_factory):
         )
         server.sql("SELECT pg_reload_conf()")
     yield cluster
+    for server in (primary, cluster.replicas[0]):
+        server.configure(ssl="off")
+        server.sql("SELECT pg_reload_conf()")
 
 
 def secret(cluster, user):
