@@ -203,6 +203,29 @@ def cluster():
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def tls(cluster):
+    """TLS on the primary and the first replica; the folder of cert.pem, which is also its own CA, and key.pem."""
+    folder = cluster.folder
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(["chown", "postgres", folder / "key.pem", folder / "cert.pem"], check=True)
+    servers = (cluster.primary, cluster.replicas[0])
+    for server in servers:
+        as_postgres("cp", folder / "key.pem", folder / "cert.pem", server.data)
+        server.configure(ssl="on", ssl_cert_file="'cert.pem'", ssl_key_file="'key.pem'")
+        server.sql("SELECT pg_reload_conf()")
+    wait_for(lambda: all(server.sql("SHOW ssl") == "on" for server in servers), what="TLS")
+    yield folder
+    for server in servers:
+        server.configure(ssl="off")
+        server.sql("SELECT pg_reload_conf()")
+    wait_for(lambda: all(server.sql("SHOW ssl") == "off" for server in servers), what="no TLS")
+
+
 class Pooler:
     """A pgbouncer-rr with a configuration of its own."""
 
@@ -267,6 +290,7 @@ class Pooler:
         self.process = subprocess.Popen(
             [PGBOUNCER, self.ini], user=POSTGRES.pw_uid, group=POSTGRES.pw_gid, extra_groups=[], cwd="/tmp",
             stdout=subprocess.DEVNULL, stderr=open(self.folder / "stderr", "w"),
+            env={**os.environ, "MALLOC_PERTURB_": "85"},  # whoever reads freed memory finds no sense in it
         )  # fmt: skip
 
         def up():

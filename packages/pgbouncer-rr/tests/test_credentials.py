@@ -1,9 +1,6 @@
 """The routed pool's credentials, for each way to log in."""
 
-import subprocess
-
 import pytest
-from conftest import as_postgres
 
 WHERE = "SELECT inet_server_port()"
 RULES = """
@@ -31,9 +28,6 @@ def guarded(cluster, tmp_path_factory):
         )
         server.sql("SELECT pg_reload_conf()")
     yield cluster
-    for server in (primary, cluster.replicas[0]):
-        server.configure(ssl="off")
-        server.sql("SELECT pg_reload_conf()")
 
 
 def secret(cluster, user):
@@ -136,22 +130,11 @@ def test_any_user(routed):
         assert routed.server_of(conn.execute(WHERE + " -- open").fetchone()[0]) == "primary"
 
 
-def test_tls_on_both_sides(routed, guarded, tmp_path_factory):
-    folder = guarded.folder
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    subprocess.run(["chown", "postgres", folder / "key.pem", folder / "cert.pem"], check=True)
-    for server in (guarded.primary, guarded.replicas[0]):
-        as_postgres("cp", folder / "key.pem", folder / "cert.pem", server.data)
-        server.configure(ssl="on", ssl_cert_file="'cert.pem'", ssl_key_file="'key.pem'")
-        server.sql("SELECT pg_reload_conf()")
+def test_tls_on_both_sides(routed, tls):
     routed.users = dict(USERS)
     routed.start(
-        auth_type="scram-sha-256", client_tls_sslmode="require", client_tls_key_file=folder / "key.pem",
-        client_tls_cert_file=folder / "cert.pem", server_tls_sslmode="verify-full", server_tls_ca_file=folder / "cert.pem",
+        auth_type="scram-sha-256", client_tls_sslmode="require", client_tls_key_file=tls / "key.pem",
+        client_tls_cert_file=tls / "cert.pem", server_tls_sslmode="verify-full", server_tls_ca_file=tls / "cert.pem",
     )  # fmt: skip
     with routed.connect("app", "carol", password=USERS["carol"], sslmode="require") as conn:
         row = conn.execute(
