@@ -63,6 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			require(twice_len == folded_len && memcmp(twice, folded, twice_len) == 0);
 		}
 	}
+	twice_len = rr_sql_shape(sql, len, twice);
+	require(twice_len <= len);
+	if (twice_len > 0)
+		require(classify(twice, twice_len, &options).kind == result.kind);
 	free(twice);
 	free(folded);
 	free(sql);

@@ -74,6 +74,7 @@ struct RRTarget {
 	struct Sample samples[HISTORY_SIZE];
 	unsigned n_samples, last_sample;
 	struct List pending;	/* scopes with a write whose LSN is not yet known */
+	struct RRScope scope;	/* of all clients */
 
 	uint64_t units;		/* sent there */
 };
@@ -95,8 +96,8 @@ struct RRGroup {
 	struct List *next;	/* round robin */
 };
 
-/* scopes of users and databases; those of clients are in struct RRClient */
-struct NamedScope {
+/* scopes of users; those of clients are in struct RRClient */
+struct UserScope {
 	UT_hash_handle hh;
 	struct RRScope scope;
 	char key[];
@@ -104,7 +105,7 @@ struct NamedScope {
 
 static LIST(target_list);
 static LIST(group_list);
-static struct NamedScope *named_scopes;
+static struct UserScope *user_scopes;
 
 static struct event timer;
 static bool started;
@@ -143,6 +144,8 @@ static struct RRTarget *add_target(const char *name)
 		return NULL;
 	list_init(&target->node);
 	list_init(&target->pending);
+	list_init(&target->scope.pending_node);
+	target->scope.primary = target;
 	safe_strcpy(target->name, name, sizeof(target->name));
 	list_append(&target_list, &target->node);
 	return target;
@@ -980,25 +983,26 @@ void rr_left_replica(PgSocket *client, const char *database)
  * Writes.
  */
 
-static struct RRScope *named_scope(struct RRTarget *primary, const char *user)
+static struct RRScope *user_scope(struct RRTarget *primary, const char *user)
 {
-	char key[MAX_DBNAME + MAX_USERNAME + 2];
-	struct NamedScope *named;
-	unsigned len;
+	char key[MAX_DBNAME + MAX_USERNAME];
+	size_t name_len = strlen(primary->name) + 1, user_len = strlen(user);
+	struct UserScope *found;
 
-	len = snprintf(key, sizeof(key), "%s%c%s", primary->name, 0, user);
-	HASH_FIND(hh, named_scopes, key, len, named);
-	if (!named) {
+	memcpy(key, primary->name, name_len);
+	memcpy(key + name_len, user, user_len);
+	HASH_FIND(hh, user_scopes, key, name_len + user_len, found);
+	if (!found) {
 		/* as many as there are users: never freed, as those */
-		named = calloc(1, sizeof(*named) + len);
-		if (!named)
+		found = calloc(1, sizeof(*found) + name_len + user_len);
+		if (!found)
 			fatal("out of memory");
-		memcpy(named->key, key, len);
-		list_init(&named->scope.pending_node);
-		named->scope.primary = primary;
-		HASH_ADD_KEYPTR(hh, named_scopes, named->key, len, named);
+		memcpy(found->key, key, name_len + user_len);
+		list_init(&found->scope.pending_node);
+		found->scope.primary = primary;
+		HASH_ADD_KEYPTR(hh, user_scopes, found->key, name_len + user_len, found);
 	}
-	return &named->scope;
+	return &found->scope;
 }
 
 /* Who must see what this client writes to this primary. */
@@ -1016,9 +1020,9 @@ static struct RRScope *scope_of(PgSocket *client, struct RRTarget *primary)
 			return scope;
 		break;
 	case RR_SCOPE_USER:
-		return named_scope(primary, client->login_user_credentials->name);
+		return user_scope(primary, client->login_user_credentials->name);
 	}
-	return named_scope(primary, "");
+	return &primary->scope;
 }
 
 /*

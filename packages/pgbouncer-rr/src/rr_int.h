@@ -109,7 +109,6 @@ void rr_texts_free(struct RRClient *rr);
 
 /* rr_route.c */
 struct RRClient *rr_client(PgSocket *client);
-bool rr_database_usable(PgDatabase *db);
 
 /* rr_health.c */
 void rr_health_start(void);

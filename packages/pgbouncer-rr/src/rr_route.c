@@ -108,10 +108,9 @@ void rr_released(PgSocket *client)
 	go_home(client);
 }
 
-bool rr_database_usable(PgDatabase *db)
+static bool database_open(PgDatabase *db)
 {
-	return !db->admin && !db->fake && !db->db_dead && !db->db_disabled && !db->db_paused
-	       && !rr_is_drained(db->name);
+	return !db->admin && !db->fake && !db->db_dead && !db->db_disabled && !db->db_paused;
 }
 
 /*
@@ -141,9 +140,14 @@ static bool pool_works(PgPool *pool)
 	return false;
 }
 
+static bool database_usable(PgDatabase *db)
+{
+	return database_open(db) && !rr_is_drained(db->name) && !rr_is_down(db->name);
+}
+
 static bool target_works(PgPool *pool)
 {
-	return rr_database_usable(pool->db) && !rr_is_down(pool->db->name) && pool_works(pool);
+	return database_usable(pool->db) && pool_works(pool);
 }
 
 /* Takes clients out of the queues of targets that cannot serve them any more. */
@@ -278,6 +282,7 @@ static PgPool *find_target_pool(PgSocket *client, const char *target)
 	PgCredentials *credentials;
 	PgDatabase *db;
 	PgPool *pool;
+	bool usable;
 
 	if (!target[0])
 		return home;
@@ -288,7 +293,9 @@ static PgPool *find_target_pool(PgSocket *client, const char *target)
 		return home;
 	if (db == client->db)
 		return home;
-	credentials = rr_database_usable(db) && !rr_is_down(db->name) ? credentials_for(client, db) : NULL;
+	/* a replica that was picked is neither drained nor down */
+	usable = group ? database_open(db) : database_usable(db);
+	credentials = usable ? credentials_for(client, db) : NULL;
 	pool = credentials ? get_pool(db, credentials) : NULL;
 
 	/* a session that starts on a replica could never leave it */

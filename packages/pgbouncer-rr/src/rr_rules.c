@@ -94,6 +94,10 @@ static struct CacheEntry *cache;
 /* the longest text that is worth a place in it */
 #define MAX_CACHED_TEXT 16384
 
+/* the same for the classifier's memory, and how many it has */
+#define MAX_SHAPE 1016
+#define SHAPES 1024
+
 static size_t cache_entry_size(const struct CacheEntry *entry)
 {
 	return sizeof(*entry) + entry->key_len;
@@ -158,17 +162,69 @@ static void client_options(PgSocket *client, struct rr_sql_options *options)
 	options->read_functions = read_functions;
 }
 
+/* what the settings make of a text, for comparing */
+static uint32_t stamp_of(const struct rr_sql_options *options)
+{
+	return classify_stamp | (options->encoding << 1) | options->standard_conforming_strings;
+}
+
+/*
+ * What texts of some shapes are: most clients send few, which differ in numbers
+ * only.  Each has one place, by its hash.
+ */
+struct Shape {
+	uint32_t stamp;
+	uint16_t len;
+	uint8_t kind;
+	char text[MAX_SHAPE];
+};
+
+static struct Shape shapes[SHAPES];
+
+static struct Shape *shape_place(const char *text, size_t len)
+{
+	uint64_t hash = len, block;
+
+	for (; len >= sizeof(block); len -= sizeof(block), text += sizeof(block)) {
+		memcpy(&block, text, sizeof(block));
+		hash = (hash ^ block) * UINT64_C(0x9E3779B97F4A7C15);
+		hash ^= hash >> 32;
+	}
+	block = 0;
+	memcpy(&block, text, len);
+	hash = (hash ^ block) * UINT64_C(0x9E3779B97F4A7C15);
+	return &shapes[(hash >> 32) % SHAPES];
+}
+
 enum rr_sql_kind rr_classify(PgSocket *client, const char *text, size_t len)
 {
 	struct rr_sql_options options;
 	struct rr_sql_result result;
+	struct Shape *shape = NULL;
+	char shape_text[MAX_SHAPE];
+	size_t shape_len = 0;
+	uint32_t stamp;
 
 	if (len > cf_routing_max_query)
 		return RR_SQL_WRITE;
 	client_options(client, &options);
+	stamp = stamp_of(&options);
+	if (len <= MAX_SHAPE)
+		shape_len = rr_sql_shape(text, len, shape_text);
+	if (shape_len) {
+		shape = shape_place(shape_text, shape_len);
+		if (shape->stamp == stamp && shape->len == shape_len && memcmp(shape->text, shape_text, shape_len) == 0)
+			return shape->kind;
+	}
 	rr_sql_classify(text, len, &options, &result);
 	if (result.reason)
 		slog_noise(client, "routing: %s: %s", rr_sql_kind_name(result.kind), result.reason);
+	if (shape) {
+		shape->stamp = stamp;
+		shape->len = shape_len;
+		shape->kind = result.kind;
+		memcpy(shape->text, shape_text, shape_len);
+	}
 	return result.kind;
 }
 
@@ -179,7 +235,7 @@ enum rr_sql_kind rr_classify_statement(PgSocket *client, PgPreparedStatement *ps
 	uint32_t stamp;
 
 	client_options(client, &options);
-	stamp = classify_stamp | (options.encoding << 1) | options.standard_conforming_strings;
+	stamp = stamp_of(&options);
 	if (ps->rr_stamp != stamp) {
 		ps->rr_kind = rr_classify(client, ps->query_and_parameters, strlen(ps->query_and_parameters));
 		ps->rr_stamp = stamp;

@@ -93,34 +93,44 @@ enum {
 	C_DIGIT = 4,
 	C_SYMBOL = 8,	/* , ( ) [ ] . ; */
 	C_OPERATOR = 16,
+	C_DOLLAR = 32,
+	C_QUOTE = 64,	/* " */
 };
 
 static unsigned char_class(char byte)
 {
-	enum { S = C_SPACE, L = C_IDENT_START, D = C_DIGIT, P = C_SYMBOL, O = C_OPERATOR };
-	static const unsigned char ascii[128] = {
+	enum { S = C_SPACE, L = C_IDENT_START, D = C_DIGIT, P = C_SYMBOL, O = C_OPERATOR, N = C_DOLLAR, Q = C_QUOTE };
+	/* what is above 127 is a part of a name */
+	static const unsigned char classes[256] = {
 		0, 0, 0, 0, 0, 0, 0, 0, 0, S, S, S, S, S, 0, 0,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		S, O, 0, O, 0, O, O, 0, P, P, O, O, P, O, P, O,
+		S, O, Q, O, N, O, O, 0, P, P, O, O, P, O, P, O,
 		D, D, D, D, D, D, D, D, D, D, O, P, O, O, O, O,
 		O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
 		L, L, L, L, L, L, L, L, L, L, L, P, 0, P, O, L,
 		O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
 		L, L, L, L, L, L, L, L, L, L, L, 0, O, 0, O, 0,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+		L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
 	};
-	unsigned char c = (unsigned char)byte;
 
-	return c < sizeof(ascii) ? ascii[c] : C_IDENT_START;
+	return classes[(unsigned char)byte];
 }
 
 static bool is_ident_part(char c)
 {
-	return (char_class(c) & (C_IDENT_START | C_DIGIT)) || c == '$';
+	return char_class(c) & (C_IDENT_START | C_DIGIT | C_DOLLAR);
 }
 
 static char fold(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	return (char)(c | ((unsigned)(c - 'A') < 26) << 5);
 }
 
 static void lexer_init(struct lexer *lexer, const char *sql, size_t len, const struct rr_sql_options *options)
@@ -245,15 +255,19 @@ static bool skip_number(struct lexer *lexer)
 static void read_word(struct lexer *lexer, struct token *token)
 {
 	char folded[RR_WORD_MAX];
-	size_t len = 0;
+	const char *p = lexer->pos, *end = lexer->end;
 	const struct rr_word *word = NULL;
+	size_t len;
 
-	for (; lexer->pos < lexer->end && is_ident_part(*lexer->pos); lexer->pos++, len++) {
-		if (len < RR_WORD_MAX)
-			folded[len] = fold(*lexer->pos);
-	}
-	if (len <= RR_WORD_MAX)
+	while (p < end && is_ident_part(*p))
+		p++;
+	len = (size_t)(p - lexer->pos);
+	if (len <= RR_WORD_MAX) {
+		for (size_t i = 0; i < len; i++)
+			folded[i] = fold(lexer->pos[i]);
 		word = find_word(folded, len);
+	}
+	lexer->pos = p;
 	token->type = T_WORD;
 	if (word != NULL) {
 		token->flags = word->flags;
@@ -380,6 +394,8 @@ enum rr_sql_encoding rr_sql_encoding(const char *client_encoding)
 	char name[32];
 	size_t len = 0;
 
+	if (strcmp(client_encoding, "UTF8") == 0)
+		return RR_SQL_ENC_UTF8;	/* as nearly all clients say it */
 	for (; *client_encoding != '\0'; client_encoding++) {
 		if (!(char_class(*client_encoding) & (C_IDENT_START | C_DIGIT)) || *client_encoding == '_')
 			continue;
@@ -1052,7 +1068,30 @@ void rr_sql_classify(const char *sql, size_t len, const struct rr_sql_options *o
 		doubtful(&scan, "standard_conforming_strings is off");
 }
 
-/* ---- Fingerprints ---- */
+/* ---- Shapes and fingerprints ---- */
+
+size_t rr_sql_shape(const char *sql, size_t len, char *out)
+{
+	const char *p = sql, *end = sql + len;
+	char *start = out;
+
+	while (p < end) {
+		if (!(char_class(*p) & (C_DIGIT | C_QUOTE))) {
+			*out++ = *p++;
+		} else if (*p == '"') {
+			return 0;
+		} else if (p > sql && is_ident_part(p[-1])) {
+			/* In a name, another digit may make it another one. */
+			while (p < end && (char_class(*p) & C_DIGIT))
+				*out++ = *p++;
+		} else {
+			while (p < end && (char_class(*p) & C_DIGIT))
+				p++;
+			*out++ = '0';
+		}
+	}
+	return (size_t)(out - start);
+}
 
 static bool is_word_like(const struct token *token)
 {

@@ -48,6 +48,7 @@ def _load() -> ctypes.CDLL:
     loaded.rr_sql_functions_free.argtypes = [ctypes.c_void_p]
     loaded.rr_sql_functions_free.restype = None
     loaded.rr_sql_fingerprint.restype = ctypes.c_bool
+    loaded.rr_sql_shape.restype = ctypes.c_size_t
     loaded.rr_sql_kind_name.restype = ctypes.c_char_p
     return loaded
 
@@ -90,6 +91,16 @@ class Classifier:
         )
         assert out[len(text)] == b"\xa5" and length.value <= len(text), "written past the text's length"
         return out.raw[: length.value] if understood else None
+
+
+def shape(sql: bytes | str) -> bytes | None:
+    """Return the text with its numbers as 0, or None if it has no shape."""
+    text = sql.encode() if isinstance(sql, str) else sql
+    out = ctypes.create_string_buffer(len(text) + 1)
+    out[len(text)] = b"\xa5"
+    length = _library.rr_sql_shape(text, ctypes.c_size_t(len(text)), out)
+    assert out[len(text)] == b"\xa5" and length <= len(text), "written past the text's length"
+    return out.raw[:length] or None
 
 
 def encoding(name: str) -> int:

@@ -379,3 +379,18 @@ def test_time_is_linear(text: str) -> None:
     classifier.classify(text)
     classifier.fingerprint(text)
     assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize(
+    ("sql", "shape"),
+    [
+        ("select 12, 3.45e6 from t1 where a = -7", "select 0, 0.0e6 from t1 where a = -0"),
+        ("select f1(2), $3, a_4, é5, '6 7'", "select f1(0), $3, a_4, é5, '0 0'"),
+        ("1", "0"),
+        ("", None),
+        ('select "f1"(2)', None),
+    ],
+)
+def test_shape(sql: str, shape: str | None) -> None:
+    """Numbers are 0, but a digit in a name stays."""
+    assert rr_sql.shape(sql) == (shape.encode() if shape else None)

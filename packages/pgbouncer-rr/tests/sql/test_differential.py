@@ -4,6 +4,8 @@ RR_SQL_ROUNDS says how many (default: a few seconds' worth), RR_SQL_SEED from wh
 """
 
 import os
+import random
+import re
 from collections import Counter
 
 import generate
@@ -62,3 +64,26 @@ def test_equal_fingerprints_are_classified_alike(texts: list[str]) -> None:
         again = classifier.classify(fingerprint)
         assert (again.kind, again.reason) == before, (text, fingerprint)
     assert folded > len(texts) / 2
+
+
+def test_equal_shapes_are_classified_alike(texts: list[str]) -> None:
+    """Other digits in the place of digits are another kind only where the shape is another too."""
+    classifier = rr_sql.Classifier(functions="f1, lower2, s.f1")
+    rng = random.Random(SEED)
+    same = other = 0
+    for text in texts:
+        # some names that end in digits, some of them functions
+        text = re.sub(r"\b(f|lower|a)\b", lambda match: match[0] + rng.choice(["", "1", "2"]), text)
+        # half of them only where a name is not touched
+        digits = rng.choice([r"\d+", r"(?<![\w$])\d+"])
+        changed = re.sub(digits, lambda match: str(rng.randrange(10 ** rng.randrange(1, 9))), text)
+        shape = rr_sql.shape(text)
+        if shape is None or rr_sql.shape(changed) != shape:
+            other += 1
+            continue
+        same += changed != text
+        for variant in (changed.encode(), shape):
+            found = classifier.classify(variant)
+            assert (found.kind, found.reason) == classifier.classify(text)[:2], (text, variant)
+    print(f"\n{same} changed texts of the same shape, {other} of none or another")
+    assert same > len(texts) / 10 and other > len(texts) / 100
