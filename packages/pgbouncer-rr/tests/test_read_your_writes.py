@@ -155,7 +155,7 @@ PROTOCOLS = {
 }
 
 
-@pytest.mark.parametrize("commit", ["on", "off"])
+@pytest.mark.parametrize("commit", ["on", pytest.param("off", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_checker(pooler, cluster, protocol, commit):
     """Several clients write and read back: no stale own read, no older read after a newer, no write lost."""

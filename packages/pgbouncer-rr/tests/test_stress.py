@@ -4,6 +4,7 @@ import random
 import threading
 import time
 
+import pytest
 from pgwire import bind, close, describe, execute, parse, query, sync, unit
 
 RULES = """
@@ -72,6 +73,7 @@ class Client:
                 assert mark is None or row[1] in (ports[mark], ports["/*0*/"]), (mark, row)
 
 
+@pytest.mark.slow
 def test_stress(pooler, cluster):
     pooler.start(
         routing_rules_py_module_file=pooler.rules(RULES),
