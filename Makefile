@@ -43,10 +43,13 @@ controller: ## the controller's tools in .venv (ansible, molecule, linters)
 lock: ## resolve the controller's tools anew
 	@scripts/controller lock
 
+pgbouncer-rr: ## the package of the routing PgBouncer, from Debian's source, into build/
+	@scripts/pgbouncer-rr build
+
 build: ## the collection as an archive for ansible-galaxy
 	@scripts/controller && .venv/bin/ansible-galaxy collection build --force --output-path build
 
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy plan bench controller lock build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy plan bench controller lock pgbouncer-rr build clean
