@@ -436,13 +436,13 @@ static const char *take_string(struct Message *msg)
 struct Unit {
 	struct Judgement all;
 	enum { UNIT_GOES_ON, UNIT_ENDS, UNIT_HOME, UNIT_GONE } state;
-	const char *parsed[MAX_UNIT_PARSES];	/* names of its statements */
 	unsigned n_parsed;
 	bool unnamed_parsed;
 	bool unnamed_bound;
 	bool first;
 	enum rr_sql_kind first_kind;
 	bool first_kind_known;
+	const char **parsed;	/* names of its statements */
 };
 
 static void unit_home(struct Unit *unit, uint64_t *counter)
@@ -604,7 +604,8 @@ static void unit_message(PgSocket *client, struct Unit *unit, struct Message *ms
 static bool judge_unit(PgSocket *client, PktHdr *pkt, struct Judgement *all)
 {
 	SBuf *sbuf = &client->sbuf;
-	struct Unit unit = { .first = true };
+	const char *parsed[MAX_UNIT_PARSES];
+	struct Unit unit = { .first = true, .parsed = parsed };
 	struct Message msg;
 	const uint8_t *p, *end;
 
@@ -812,6 +813,11 @@ void rr_continue(PgSocket *client)
 		sbuf_continue(&client->sbuf);
 }
 
+static bool may_write(unsigned type)
+{
+	return type == PqMsg_Query || type == PqMsg_Parse || type == PqMsg_Bind || type == PqMsg_FunctionCall;
+}
+
 /* does this message write, as far as can be seen? */
 static bool message_writes(PgSocket *client, PktHdr *pkt, bool tracked)
 {
@@ -910,7 +916,7 @@ bool rr_linked(PgSocket *client, PktHdr *pkt, bool tracked, bool *done)
 	if (rr_routing_on && starts_unit(pkt->type)) {
 		if (!rr_client(client))
 			return false;
-		if (cf_routing_read_your_writes != RR_RYW_OFF) {
+		if (cf_routing_read_your_writes != RR_RYW_OFF && (server->rr_wrote || may_write(pkt->type))) {
 			scope = rr_scope_for(client, server->pool->db);
 			if (scope) {
 				/* in a transaction that wrote, anything may be its end */
