@@ -7,4 +7,4 @@ class ArticlesConfig(AppConfig):
     verbose_name = _("articles")
 
     def ready(self):
-        from articles import signals  # noqa: F401
+        from articles import signals  # noqa: F401 (imported for the receivers that it connects)

@@ -67,7 +67,7 @@ having bool_and(
     and not p.prorettype::regtype::text = any ({sql_array(INTERNAL_TYPES)})
     and not exists (
         select from unnest(p.proargtypes::oid[]) t where t::regtype::text = any ({sql_array(INTERNAL_TYPES)})))
-"""  # noqa: S608
+"""
 
 VIEWS = """
 select c.relname, regexp_replace(pg_get_viewdef(c.oid), '\\s+', ' ', 'g')

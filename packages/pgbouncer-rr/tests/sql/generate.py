@@ -44,7 +44,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         """Seed the source."""
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
 
     def pick(self, *choices: str | Callable[[], str]) -> str:
         """Return one of the texts, or what one of the functions gives."""
@@ -84,7 +84,7 @@ class Generator:
         """Return an expression."""
         if depth <= 0:
             return self.pick(self.name, *LITERALS, lambda: f"{self.name()}.{self.name()}")
-        inner = lambda: self.expression(depth - 1)  # noqa: E731
+        inner = lambda: self.expression(depth - 1)
         return self.pick(
             *[inner] * 3,
             *[lambda: self.call(depth)] * 4,
@@ -120,11 +120,11 @@ class Generator:
 
     def source(self, depth: int) -> str:
         """Return one item of FROM."""
-        alias = lambda: self.pick(f" {self.name()}", f" as {self.name()}")  # noqa: E731
-        columns = lambda: self.chance(0.4, lambda: f"({self.several(self.name)})")  # noqa: E731
+        alias = lambda: self.pick(f" {self.name()}", f" as {self.name()}")
+        columns = lambda: self.chance(0.4, lambda: f"({self.several(self.name)})")
         if depth <= 0:
             return self.pick(self.name, lambda: f"{self.name()}.{self.name()}{alias()}")
-        inner = lambda: self.source(depth - 1)  # noqa: E731
+        inner = lambda: self.source(depth - 1)
         join = self.pick("", "inner ", "left ", "right outer ", "full ")
         return self.pick(
             *[inner] * 3,
@@ -158,7 +158,7 @@ class Generator:
         """Return a SELECT, VALUES or TABLE, now and then with INTO or a row lock."""
         if depth <= 0:
             return self.pick("select 1", "values (1)", "table t", lambda: f"select {self.target(0)}")
-        inner = lambda: self.expression(depth - 1)  # noqa: E731
+        inner = lambda: self.expression(depth - 1)
         common = self.chance(0.2, lambda: f"with {self.chance(0.3, 'recursive ')}{self.several(lambda: self.common(depth))} ")
         distinct = self.pick("", "", "", "distinct ", "all ", lambda: f"distinct on ({inner()}) ")
         select = f"select {distinct}{self.several(lambda: self.target(depth - 1))}"
@@ -184,7 +184,7 @@ class Generator:
     def statement(self) -> str:
         """Return one statement or, rarely, two."""
         depth = self.random.randint(1, 4)
-        query = lambda: self.query(depth)  # noqa: E731
+        query = lambda: self.query(depth)
         return self.pick(
             *[query] * 12,
             lambda: f"explain {self.pick('', 'analyze ', '(analyze, costs off) ', 'verbose ')}{self.pick(query, self.write)}",

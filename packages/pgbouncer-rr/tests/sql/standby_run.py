@@ -61,7 +61,7 @@ def pieces(text: str) -> list[str]:
     """Split at semicolons."""
     try:
         return list(split(text, with_parser=False))
-    except Exception:  # noqa: BLE001  (the scanner refuses some files whole)
+    except Exception:  # the scanner refuses some files whole
         return [piece for piece in re.split(r";\s*\n", text) if piece.strip()]
 
 
