@@ -146,7 +146,7 @@ def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
         "edge": {"hosts": {"e1": {"site_address": "192.0.2.9"}}},
     }
     (tmp_path / "inventory").mkdir()
-    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": {"site_tls_ca": "PEM"}}}))
+    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": {"site_trust": "PEM"}}}))
     done = run(
         *("ansible-playbook", "play.yml", "-i", "inventory"),
         cwd=tmp_path,
