@@ -1,0 +1,36 @@
+"""The hosts of the scenario by their short names, a neighbour that belongs to nobody, and a visitor of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import testinfra
+import yaml
+from scenario import DOMAIN, ROOT, Run, playbook, secrets, visiting
+
+__all__ = ["ADDRESSES", "DOMAIN", "ROOT", "Run", "playbook", "secrets"]
+
+_INVENTORY = yaml.safe_load((ROOT / "molecule/split/inventory/hosts.yml").read_text())
+# Address of each host by its short name: edge1, app1, db1 ...
+ADDRESSES: dict[str, str] = {
+    name.removeprefix("split-"): variables["site_address"]
+    for group in _INVENTORY["all"]["children"].values()
+    for name, variables in group["hosts"].items()
+    if variables
+}
+
+
+@pytest.fixture(scope="session")
+def on() -> Callable[[str], Any]:
+    """A function from a host's short name (edge1, app2, db1, store1, stranger) to testinfra's way onto it."""
+    return lambda name: testinfra.get_host(f"docker://split-{name}")
+
+
+@pytest.fixture
+def visitor(on: Callable[[str], Any]) -> Iterator[requests.Session]:
+    """A visitor of the site, who meets the edge host."""
+    with visiting(on("edge1"), ADDRESSES["edge1"]) as session:
+        yield session
