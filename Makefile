@@ -31,6 +31,9 @@ molecule: ## molecule scenarios alone (SCENARIO=default)
 deploy: ## site.yml on INVENTORY (default inventories/prod)
 	@$(PLAYBOOK) site.yml
 
+drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
+	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
+
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
 
@@ -52,4 +55,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy drain plan bench controller lock pgbouncer-rr build clean

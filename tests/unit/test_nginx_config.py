@@ -34,11 +34,26 @@ EVERYTHING: dict[str, Any] = {
     "nginx_streaming_paths": ["/ws/", "/events/"],
     "nginx_trusted_proxies": ["10.0.0.0/8", "2001:db8::/32"],
     "nginx_upload_paths": {"/upload/": 500},
-    "nginx_upstream_tls_ca": "-----BEGIN CERTIFICATE-----",
+}
+INTERNAL = {
+    "nginx_internal_ca": "-----BEGIN CERTIFICATE-----",
+    "nginx_internal_certificate": "-----BEGIN CERTIFICATE-----",
+    "nginx_internal_key": "-----BEGIN PRIVATE KEY-----",
+    "nginx_internal_name": "app.site.internal",
+}
+EDGE: dict[str, Any] = {**EVERYTHING, **INTERNAL}
+BEHIND: dict[str, Any] = {
+    **SITE,
+    **INTERNAL,
+    "nginx_edges": ["192.0.2.31"],
+    "nginx_http3_enabled": True,
+    "nginx_acme_enabled": True,
 }
 VARIANTS = {
     "plain": SITE,
     "everything": EVERYTHING,
+    "edge host": EDGE,
+    "behind edge hosts": BEHIND,
     "no limits": {**SITE, "nginx_limit_requests_per_second": 0, "nginx_limit_connections": 0},
 }
 
@@ -152,8 +167,11 @@ def test_buffering_stays_on(parse: Callable[..., list[Directive]], variables: di
             assert (inside.get("proxy_ignore_headers") == ["X-Accel-Buffering"]) is not streaming
 
 
-def test_there_is_no_if(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
-    assert find(parse(**variables), "if") == []
+def test_an_if_does_nothing_but_return(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
+    for context, directive in walk(parse(**variables)):
+        if directive["directive"] == "if":
+            assert context == ("http", "server")
+            assert [inner["directive"] for inner in directive["block"]] == ["return"]
 
 
 def test_metrics_are_on_loopback_only(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
@@ -182,7 +200,7 @@ def test_several_servers_share_the_load(parse: Callable[..., list[Directive]]) -
 
 
 def test_no_request_that_changes_something_is_repeated(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
-    assert find(parse(**variables), "proxy_next_upstream") == [(("http",), ["error", "timeout"])]
+    assert find(parse(**variables), "proxy_next_upstream") == [(("http",), ["error", "timeout", "http_502"])]
 
 
 @pytest.mark.parametrize(
@@ -262,3 +280,25 @@ def test_names_of_all_kinds(parse: Callable[..., list[Directive]], evaluate: Cal
     names = [args for context, args in find(parse(**SITE), "server_name") if args != ["_"]]
     assert names == [["www.example.org", "192.0.2.1", "[2001:db8::1]"]] * 2
     assert evaluate("nginx", "_nginx_self_signed_sans", **SITE) == "DNS:www.example.org,IP:192.0.2.1,IP:2001:db8::1"
+
+
+def test_behind_edge_hosts_only_they_are_answered(parse: Callable[..., list[Directive]]) -> None:
+    conf = parse(**BEHIND)
+    site = next(d["block"] for _, d in walk(conf) if d["directive"] == "server" and find(d.get("block", []), "proxy_pass"))
+    assert find(site, "ssl_verify_client") == [((), ["on"])]
+    assert find(site, "ssl_certificate") == [((), ["tls/internal.crt"])]
+    assert find(site, "if") == [((), ["$fairlead_trusted", "=", "0"])]
+    assert "app.site.internal" in find(site, "server_name")[0][1]
+    assert find(conf, "set_real_ip_from") == [(("http",), ["192.0.2.31"])]
+    listens = [args[0] for _, args in find(conf, "listen")]
+    assert set(listens) == {"443", "[::]:443", "127.0.0.1:8089"}
+    assert find(conf, "proxy_ssl_verify") == []
+
+
+def test_an_edge_host_verifies_the_app_hosts(parse: Callable[..., list[Directive]]) -> None:
+    conf = parse(**EDGE)
+    assert {args[0] for _, args in find(conf, "proxy_pass")} == {"https://app"}
+    assert find(conf, "proxy_ssl_verify") == [(("http",), ["on"])]
+    assert find(conf, "proxy_ssl_name") == [(("http",), ["app.site.internal"])]
+    assert find(conf, "proxy_ssl_server_name") == [(("http",), ["on"])]
+    assert find(conf, "ssl_verify_client") == []

@@ -47,6 +47,8 @@ def test_a_plain_site_is_taken(refusal: Callable[..., str]) -> None:
         ({"nginx_server_names": ["ex_ample.org"]}, "holds ex_ample.org"),
         ({"nginx_tls_certificate": "-----BEGIN"}, "nginx_tls_key"),
         ({"nginx_tls_key_path": "/etc/ssl/private/x.key"}, "nginx_tls_certificate_path"),
+        ({"nginx_internal_ca": "-----BEGIN"}, "nginx_internal_key"),
+        ({"nginx_edges": ["192.0.2.31"]}, "nginx_edges needs them"),
         ({"nginx_acme_enabled": True, "nginx_server_names": ["example.org", "*.example.org"]}, "not for *.example.org"),
         ({"nginx_acme_enabled": True, "nginx_server_names": ["192.0.2.1"]}, "not for 192.0.2.1"),
         ({"nginx_worker_connections": 9000}, "nginx_worker_rlimit_nofile 18512 or more (it is 8704)"),

@@ -137,7 +137,7 @@ def test_the_collection_runs_the_site_where_it_is_installed(archive: Path, tmp_p
 def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
     """The app's socket beside the app, the app hosts over TLS on an edge host, which alone is believed."""
     (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
-    names = ("nginx_upstream_servers", "nginx_trusted_proxies", "nginx_static_root", "nginx_upstream_tls_ca")
+    names = ("nginx_upstream_servers", "nginx_edges", "nginx_static_root", "nginx_internal_ca", "nginx_internal_name")
     task = {"ansible.builtin.debug": {"msg": {name: f"{{{{ {name} }}}}" for name in names}}}
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     children = {
@@ -145,8 +145,9 @@ def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
         "db": {"hosts": {"d1": {}}},
         "edge": {"hosts": {"e1": {"site_address": "192.0.2.9"}}},
     }
+    given = {"site_trust": "PEM", "site_drained": ["a2"]}
     (tmp_path / "inventory").mkdir()
-    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": {"site_trust": "PEM"}}}))
+    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": given}}))
     done = run(
         *("ansible-playbook", "play.yml", "-i", "inventory"),
         cwd=tmp_path,
@@ -156,13 +157,15 @@ def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
     seen = {host: result["msg"] for host, result in json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"].items()}
     assert seen["a1"] == {
         "nginx_upstream_servers": ["unix:/srv/site/current/run/gunicorn.sock"],
-        "nginx_trusted_proxies": ["192.0.2.9"],
+        "nginx_edges": ["192.0.2.9"],
         "nginx_static_root": "/srv/site/static",
-        "nginx_upstream_tls_ca": "",
+        "nginx_internal_ca": "PEM",
+        "nginx_internal_name": "app.site.internal",
     }
     assert seen["e1"] == {
-        "nginx_upstream_servers": ["192.0.2.1:443", "192.0.2.2:443"],
-        "nginx_trusted_proxies": [],
+        "nginx_upstream_servers": ["192.0.2.1:443", "192.0.2.2:443 down"],
+        "nginx_edges": [],
         "nginx_static_root": "",
-        "nginx_upstream_tls_ca": "PEM",
+        "nginx_internal_ca": "PEM",
+        "nginx_internal_name": "app.site.internal",
     }
