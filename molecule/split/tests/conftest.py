@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,18 @@ ADDRESSES: dict[str, str] = {
 def on() -> Callable[[str], Any]:
     """A function from a host's short name (edge1, app2, db1, store1, stranger) to testinfra's way onto it."""
     return lambda name: testinfra.get_host(f"docker://split-{name}")
+
+
+@pytest.fixture(scope="session")
+def primary() -> Callable[[], str]:
+    """A function that returns the short name of the db host that the inventory calls the primary."""
+    written = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory/group_vars/all/primary.yml"
+
+    def current() -> str:
+        name: str = yaml.safe_load(written.read_text())["site_primary"] if written.exists() else "split-db1"
+        return name.removeprefix("split-")
+
+    return current
 
 
 @pytest.fixture
