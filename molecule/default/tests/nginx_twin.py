@@ -11,6 +11,7 @@ import http.client
 import importlib.util
 import io
 import itertools
+import re
 import socket
 import ssl
 import tarfile
@@ -150,6 +151,23 @@ def put(host: Any, folder: str, files: dict[str, str]) -> None:
             archive.addfile(entry, io.BytesIO(text.encode()))
     packed = base64.b64encode(buffer.getvalue()).decode()
     host.check_output(f"mkdir -p {folder} && chmod 755 {folder} && echo {packed} | base64 -d | tar xz -C {folder}")
+
+
+def internal(host: Any) -> dict[str, str]:
+    """A certificate authority and a certificate of its own, as the role's variables."""
+    request = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 1 2>/dev/null"
+    made = host.check_output(
+        f"cd $(mktemp -d) && {request} -subj /CN=authority -keyout ca.key -out ca.crt && {request} -subj /CN=app"
+        " -addext subjectAltName=DNS:app.twin.internal -addext basicConstraints=critical,CA:FALSE -CA ca.crt -CAkey ca.key"
+        " -keyout app.key -out app.crt && tail -n +1 ca.crt app.crt app.key"
+    )
+    ca, certificate, key = re.split(r"==> .* <==\n", made)[1:]
+    return {
+        "nginx_internal_ca": ca,
+        "nginx_internal_certificate": certificate,
+        "nginx_internal_key": key,
+        "nginx_internal_name": "app.twin.internal",
+    }
 
 
 @contextlib.contextmanager
