@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The Fairlead authors
 # SPDX-License-Identifier: ISC
-"""Which statements make a PostgreSQL server hold the roles and databases that are wanted: pure functions over its catalogue."""
+"""What makes a PostgreSQL server hold the roles, databases and slots that are wanted: pure functions over its catalogue."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,13 @@ SELECT json_build_object(
       'settings', coalesce((SELECT json_agg(line) FROM pg_db_role_setting s, unnest(s.setconfig) AS line
                             WHERE s.setrole = r.oid AND s.setdatabase = 0), '[]'),
       'member_of', coalesce((SELECT json_agg(g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-                             WHERE m.member = r.oid), '[]'))), '{}')
+                             WHERE m.member = r.oid), '[]'),
+      'functions', coalesce((SELECT json_agg(p.oid::regprocedure::text) FROM pg_proc p, aclexplode(p.proacl) AS a
+                             WHERE a.grantee = r.oid), '[]'))), '{}')
     FROM pg_authid r),
+  'slots', (SELECT coalesce(json_object_agg(slot_name, json_build_object(
+      'active', active, 'used', restart_lsn IS NOT NULL, 'lost', coalesce(wal_status = 'lost', false))), '{}')
+    FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary),
   'databases', (SELECT coalesce(json_object_agg(d.datname, json_build_object(
       'owner', pg_get_userbyid(d.datdba),
       'encoding', pg_encoding_to_char(d.encoding),
@@ -54,6 +60,7 @@ SELECT json_build_object(
 _FIXED = {"superuser": False, "createdb": False, "createrole": False, "bypassrls": False, "inherit": True}
 _LOCALE_OPTION = {"builtin": "BUILTIN_LOCALE", "icu": "ICU_LOCALE", "libc": "LOCALE"}
 _OWNER_OF_DATABASE = "pg_database_owner"
+_SLOT = "replica_"
 
 
 class ObjectsError(Exception):
@@ -88,9 +95,28 @@ def plan_server(roles: list[dict[str, Any]], databases: list[dict[str, Any]], fo
     # Only when all of them exist can one be given another.
     for role in roles:
         result += _plan_memberships(role, found["roles"].get(role["name"], {"member_of": []}))
+        result += _plan_functions(role, found["roles"].get(role["name"], {"functions": []}))
     for database in databases:
         result += _plan_database(database, found["databases"].get(database["name"]))
     return result
+
+
+def slot_name(replica: str) -> str:
+    """The replica's slot: PostgreSQL allows fewer characters in its name than hosts have in theirs."""
+    return re.sub("[^a-z0-9_]", "_", _SLOT + replica.lower())[:63]
+
+
+def plan_slots(replicas: list[str], found: dict[str, Any]) -> list[Statement]:
+    """Compare the replicas' slots with what SERVER_QUERY found; one in use is left alone, and so are other people's."""
+    wanted = [slot_name(replica) for replica in replicas]
+    idle = {name: slot for name, slot in found["slots"].items() if name.startswith(_SLOT) and not slot["active"]}
+    # A standby that was the primary would go on keeping for others what they now get elsewhere.
+    stale = {name for name, slot in idle.items() if slot["lost"] or (found["in_recovery"] and slot["used"])}
+    gone = [name for name in idle if name not in wanted or name in stale]
+    new = [name for name in wanted if name not in found["slots"] or name in stale]
+    return [statement(f"SELECT pg_drop_replication_slot({literal(name)});") for name in gone] + [
+        statement(f"SELECT pg_create_physical_replication_slot({literal(name)});") for name in new
+    ]
 
 
 def _plan_role(role: dict[str, Any], found: dict[str, Any] | None) -> list[Statement]:
@@ -136,6 +162,13 @@ def _plan_memberships(role: dict[str, Any], found: dict[str, Any]) -> list[State
     name, wanted, has = identifier(role["name"]), role["member_of"], found["member_of"]
     return [statement(f"GRANT {identifier(group)} TO {name};") for group in wanted if group not in has] + [
         statement(f"REVOKE {identifier(group)} FROM {name};") for group in has if group not in wanted
+    ]
+
+
+def _plan_functions(role: dict[str, Any], found: dict[str, Any]) -> list[Statement]:
+    name, wanted, has = identifier(role["name"]), role["functions"], found["functions"]
+    return [statement(f"GRANT EXECUTE ON FUNCTION {function} TO {name};") for function in wanted if function not in has] + [
+        statement(f"REVOKE EXECUTE ON FUNCTION {function} FROM {name};") for function in has if function not in wanted
     ]
 
 

@@ -14,7 +14,7 @@ description:
   - Roles and databases that are not listed are left alone; what a listed one holds beyond the list is taken away.
   - Needs psql on the host and root there; it connects as the user I(login_user) through the Unix socket.
   - The statements reach the server without being logged by it, since they carry password verifiers.
-  - Changes nothing on a standby.
+  - On a standby it cares for the slots alone, which hold nothing back there until a replica uses them.
 author: [The Fairlead authors (@fairlead)]
 options:
   socket_dir:
@@ -63,6 +63,11 @@ options:
         description: Settings that its sessions begin with.
         type: dict
         default: {}
+      functions:
+        description: Functions, in the server's own spelling, that it may run in the database postgres though not everybody may.
+        type: list
+        elements: str
+        default: []
   role_settings:
     description: Settings of all I(roles), beside those of each.
     type: dict
@@ -104,6 +109,13 @@ options:
         type: list
         elements: str
         default: []
+  replicas:
+    description:
+      - Names of the replicas that may follow this server. Each has a physical replication slot, C(replica_NAME).
+      - A slot that its replica cannot use any more is made anew, and one whose replica is not listed is dropped.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Predicts all changes; says so when the server does not run.
@@ -139,8 +151,6 @@ pending_restart:
   elements: str
 """
 
-import json
-import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -151,7 +161,9 @@ from ansible_collections.fairlead.site.plugins.module_utils.postgresql import (
     Statement,
     plan_inside,
     plan_server,
+    plan_slots,
 )
+from ansible_collections.fairlead.site.plugins.module_utils.psql import SERVER_OPTIONS, NotRunningError, RefusedError, Server
 
 # A verifier must not get into the log by way of a slow, a failed or an always logged statement.
 QUIET = "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';\n"
@@ -163,6 +175,7 @@ ROLE = {
     "connection_limit": {"type": "int", "default": -1},
     "member_of": {"type": "list", "elements": "str", "default": []},
     "settings": {"type": "dict", "default": {}},
+    "functions": {"type": "list", "elements": "str", "default": []},
 }
 DATABASE = {
     "name": {"type": "str", "required": True},
@@ -175,65 +188,27 @@ DATABASE = {
 }
 
 
-class NotRunningError(Exception):
-    """The server does not answer."""
-
-
-class Server:
-    def __init__(self, params: dict[str, Any]) -> None:
-        self.user = params["login_user"]
-        self.command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", params["socket_dir"], "-p", str(params["port"])]
-
-    def run(self, sql: str, database: str = "postgres") -> str:
-        """Run statements, given on standard input: a process's arguments can be read by anybody."""
-        done = subprocess.run(
-            [*self.command, "-d", database],
-            input=sql,
-            user=self.user,
-            group=self.user,
-            extra_groups=[],
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 2:  # psql's own code for a connection that could not be made or was lost
-            raise NotRunningError(done.stderr.strip())
-        if done.returncode != 0:
-            raise ObjectsError(f"PostgreSQL refuses a statement: {done.stderr.strip()}")
-        return done.stdout
-
-    def ask(self, query: str, database: str = "postgres") -> dict[str, Any]:
-        return dict(json.loads(self.run(query + ";", database)))
-
-    def apply(self, statements: list[Statement], database: str = "postgres") -> None:
-        if statements:
-            self.run(QUIET + "\n".join(item.sql for item in statements), database)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "socket_dir": {"type": "path", "default": "/run/postgresql"},
-            "port": {"type": "int", "default": 5432},
-            "login_user": {"type": "str", "default": "postgres"},
+            **SERVER_OPTIONS,
             "roles": {"type": "list", "elements": "dict", "default": [], "options": ROLE},
             "role_settings": {"type": "dict", "default": {}},
             "databases": {"type": "list", "elements": "dict", "default": [], "options": DATABASE},
+            "replicas": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     server = Server(module.params)
     roles = [role | {"settings": module.params["role_settings"] | role["settings"]} for role in module.params["roles"]]
     try:
-        statements, found = reconcile(server, roles, module.params["databases"], module.check_mode)
+        statements, found = reconcile(server, roles, module.params["databases"], module.params["replicas"], module.check_mode)
     except NotRunningError as error:
         if not module.check_mode:
             module.fail_json(msg=f"PostgreSQL does not answer: {error}")
         module.warn("PostgreSQL does not run, so what would change in roles and databases cannot be predicted")
         statements, found = [], {"pending_restart": []}
-    except ObjectsError as error:
+    except (ObjectsError, RefusedError) as error:
         module.fail_json(msg=str(error))
     shown = [item.shown for item in statements]
     module.exit_json(
@@ -245,24 +220,31 @@ def main() -> None:
 
 
 def reconcile(
-    server: Server, roles: list[dict[str, Any]], databases: list[dict[str, Any]], check: bool
+    server: Server, roles: list[dict[str, Any]], databases: list[dict[str, Any]], replicas: list[str], check: bool
 ) -> tuple[list[Statement], dict[str, Any]]:
     found = server.ask(SERVER_QUERY)
     if found["file_errors"]:
         raise ObjectsError(f"PostgreSQL cannot read its access rules and keeps the old ones: {'; '.join(found['file_errors'])}")
-    if found["in_recovery"]:  # a standby holds what its primary holds
-        return [], found
-    statements = plan_server(roles, databases, found)
+    statements = plan_slots(replicas, found)
+    if found["in_recovery"]:  # a standby holds the roles and databases that its primary holds
+        databases = []
+    else:
+        statements += plan_server(roles, databases, found)
     if not check:
-        server.apply(statements)
+        apply(server, statements)
     for database in databases:
         name = database["name"]
         exists = name in found["databases"]
         inside = plan_inside(database, None if check and not exists else server.ask(DATABASE_QUERY, name))
         if not check:
-            server.apply(inside, name)
+            apply(server, inside, name)
         statements += inside
     return statements, found
+
+
+def apply(server: Server, statements: list[Statement], database: str = "postgres") -> None:
+    if statements:
+        server.run(QUIET + "\n".join(item.sql for item in statements), database)
 
 
 if __name__ == "__main__":

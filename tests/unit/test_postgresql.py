@@ -18,6 +18,7 @@ ROLE = {
     "connection_limit": -1,
     "member_of": [],
     "settings": {"timezone": "UTC"},
+    "functions": [],
 }
 DATABASE = {
     "name": "shop",
@@ -45,6 +46,7 @@ FOUND = {
             "password_verifier": VERIFIER,
             "settings": ["TimeZone=UTC"],
             "member_of": [],
+            "functions": [],
         }
     },
     "databases": {
