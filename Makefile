@@ -29,10 +29,13 @@ molecule: ## molecule scenarios alone (SCENARIO=default)
 	@scripts/test molecule $(SCENARIO)
 
 deploy: ## site.yml on INVENTORY (default inventories/prod)
-	@$(PLAYBOOK) site.yml
+	@$(PLAYBOOK) site.yml $(ARGS)
 
 drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
 	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
+
+push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
+	@$(PLAYBOOK) playbooks/push.yml -e image=$(IMAGE) $(ARGS)
 
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
@@ -46,7 +49,7 @@ controller: ## the controller's tools in .venv (ansible, molecule, linters)
 lock: ## resolve the controller's tools anew
 	@scripts/controller lock
 
-pgbouncer-rr: ## the package of the routing PgBouncer, from Debian's source, into build/
+pgbouncer-rr: ## the package of the routing PgBouncer, made anew from Debian's current source, into build/
 	@scripts/pgbouncer-rr build
 
 build: ## the collection as an archive for ansible-galaxy
@@ -55,4 +58,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy drain plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy drain push plan bench controller lock pgbouncer-rr build clean
