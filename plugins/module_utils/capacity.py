@@ -51,7 +51,8 @@ _BUSY = 0.75  # a server that is busier than this makes its requests queue
 
 # pgbouncer
 _ALIASES = 2  # `default` and `replica`: a thread holds a connection of each
-_POOLER_DATABASES = 3  # `default`, `replica` and `direct`
+_POOLER_DATABASES = 3  # `default`, `replica` and `direct`; each replica is one more
+_CHECK_CONNECTIONS = 2  # by which a pooler asks a primary with replicas how it is, for `default` and for `replica`
 _POOLER_USERS = 4  # the site's, its owner's, the monitor's, the administrator's
 _DIRECT_POOL = 3  # session pooling: a migration, a shell, one to spare
 _EXTRA_CLIENTS = 20  # migrations, management commands, monitoring
@@ -168,6 +169,7 @@ class _Site:
             return [host for host, facts in self.hosts.items() if name in facts["groups"]]
 
         self.app, self.db, self.edge = group("app"), group("db"), group("edge")
+        self.replicas = max(0, len(self.db) - 1)
         self.facing = self.edge or self.app
         self.django = {name: _django(self, self.hosts[name]) for name in self.app}
         self.poolers = len(self.app) * self.numbers["pooler_processes"]
@@ -177,8 +179,9 @@ class _Site:
     @property
     def server_connections(self) -> int:
         """The most that all poolers together open to one server: it may have to be primary and replica alone."""
+        checks = _CHECK_CONNECTIONS if self.replicas else 0
         return sum(
-            pooler["processes"] * (_ALIASES * pooler["max_db_connections"] + pooler["direct_pool_size"])
+            pooler["processes"] * (_ALIASES * pooler["max_db_connections"] + pooler["direct_pool_size"] + checks)
             for pooler in self.pgbouncer.values()
         )
 
@@ -227,7 +230,7 @@ def _pgbouncer(site: _Site, name: str) -> dict[str, Any]:
         pool = max(1, pool)
     reserve = math.ceil(pool / 4)
     clients = _up(_RELEASES * slots * _ALIASES + _EXTRA_CLIENTS, 10)
-    servers = _POOLER_DATABASES * _POOLER_USERS * (pool + reserve)
+    servers = (_POOLER_DATABASES + site.replicas) * _POOLER_USERS * (pool + reserve)
     return {
         "processes": numbers["pooler_processes"],
         "max_client_conn": clients,
@@ -369,7 +372,7 @@ def _pool_rows(site: _Site, name: str, chain: _Chain) -> None:
     )
     chain.add(
         "pgbouncer LimitNOFILE",
-        f"max_client_conn + {_POOLER_DATABASES} databases x {_POOLER_USERS} users x "
+        f"max_client_conn + {_POOLER_DATABASES + site.replicas} databases x {_POOLER_USERS} users x "
         f"{pooler['max_db_connections']} + {_POOLER_RESERVE}",
         pooler["limit_nofile"],
         limit,
@@ -380,9 +383,10 @@ def _pool_rows(site: _Site, name: str, chain: _Chain) -> None:
 
 def _server_rows(site: _Site, chain: _Chain) -> None:
     demand, offered = site.server_connections, site.max_connections - _reserved()
+    checks = f" + {_CHECK_CONNECTIONS} checks" if site.replicas else ""
     chain.add(
         "pools of all poolers",
-        f"{site.poolers} poolers x ({_ALIASES} x (pool + reserve) + {_DIRECT_POOL} direct)",
+        f"{site.poolers} poolers x ({_ALIASES} x (pool + reserve) + {_DIRECT_POOL} direct{checks})",
         demand,
         offered,
         f"The poolers may open {demand} connections, but PostgreSQL leaves them {max(offered, 0)} (max_connections "

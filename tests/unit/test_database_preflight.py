@@ -23,6 +23,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     },
 }
 
+GROUP = {"name": "readers", "primary": "default", "replicas": ["db2"]}
+
 
 @pytest.fixture
 def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
@@ -33,8 +35,9 @@ def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
             given = {**GIVEN[role], **variables, **task.get("vars", {})}
             check = task["ansible.builtin.assert"]
             conditions = [check["that"]] if isinstance(check["that"], str) else check["that"]
-            if not all(evaluate(role, condition, **given) for condition in conditions):
-                return str(evaluate(role, "text", **given, text=trusted(check["fail_msg"])))
+            for item in evaluate(role, task["loop"].strip("{} "), **given) if "loop" in task else [None]:
+                if not all(evaluate(role, condition, **given, item=item) for condition in conditions):
+                    return str(evaluate(role, "text", **given, item=item, text=trusted(check["fail_msg"])))
         return ""
 
     return sentence
@@ -85,6 +88,15 @@ def test_postgresql_lets_a_network_in_where_it_listens(refusal: Callable[..., st
         ({"pgbouncer_rr_socket_dir": "/run/postgresql"}, "a directory of its own"),
         ({"pgbouncer_rr_server_tls_sslmode": "verify-full"}, "set pgbouncer_rr_server_tls_ca"),
         ({"pgbouncer_rr_limit_nofile": 500}, "pgbouncer_rr_limit_nofile is 500"),
+        ({"pgbouncer_rr_deb": "/nowhere/rr.deb"}, "/nowhere/rr.deb, which is not on the controller"),
+        ({"pgbouncer_rr_package": "pgbouncer", "pgbouncer_rr_builtin_enabled": True}, "which cannot route"),
+        ({"pgbouncer_rr_package": "pgbouncer", "pgbouncer_rr_rules": [{"target": "default"}]}, "which cannot route"),
+        ({"pgbouncer_rr_replica_groups": [GROUP]}, "names db2, which pgbouncer_rr_databases does not have"),
+        ({"pgbouncer_rr_replica_groups": [GROUP | {"replicas": ["default"]}]}, "needs pgbouncer_rr_check_user"),
+        ({"pgbouncer_rr_rules": [{"target": "default"}], "pgbouncer_rr_rules_file": __file__}, "exclude each other"),
+        ({"pgbouncer_rr_rules_file": "/nowhere/rules.py"}, "/nowhere/rules.py, which is not on the controller"),
+        ({"pgbouncer_rr_rewrite_enabled": True}, "needs pgbouncer_rr_rules_file"),
+        ({"pgbouncer_rr_rules": [{"target": "elsewhere"}]}, "sends queries to elsewhere, but a target is one of default."),
     ],
 )
 def test_pgbouncer_refuses(refusal: Callable[..., str], variables: dict[str, Any], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from typing import Any
 
@@ -93,3 +94,61 @@ def test_the_socket_directory_lets_its_group_in_alone(render_tree: Render) -> No
     files = render_tree("pgbouncer_rr", **given)
     assert "d /run/shop-pooler 2750 postgres 10001 -" in files["/etc/tmpfiles.d/pgbouncer.conf"].splitlines()
     assert "ListenStream=/run/shop-pooler/.s.PGSQL.6432" in files["/etc/systemd/system/pgbouncer.socket"].splitlines()
+
+
+GROUPS = [{"name": "readers", "primary": "default", "replicas": ["db2", "db3"]}]
+RULES = [
+    {"user": "^reports$", "target": "readers"},
+    {"query": r"(?i)\bsales\b", "target": "db2"},
+    {"user": "shop", "query": 'it\'s "quoted"\n', "target": None},
+    {"query": "quoted", "target": "db3"},
+]
+
+
+def test_without_routing_nothing_of_it_is_said(render_tree: Render) -> None:
+    files = render_tree("pgbouncer_rr", **GIVEN)
+    found = sections(files["/etc/pgbouncer/shared.ini"])
+    assert "replica_groups" not in found
+    assert not [key for key in found["pgbouncer"] if key.startswith(("routing_", "rewrite_"))]
+    assert not [path for path in files if path.startswith("/etc/pgbouncer/rules/") and files[path].strip()]
+
+
+def test_replicas_are_asked_by_a_role_of_its_own(render_tree: Render) -> None:
+    given = GIVEN | {
+        "pgbouncer_rr_replica_groups": GROUPS,
+        "pgbouncer_rr_check_user": "watch",
+        "pgbouncer_rr_check_password": "a:b\\",
+    }
+    files = render_tree("pgbouncer_rr", pgbouncer_rr_builtin_enabled=True, **given)
+    found = sections(files["/etc/pgbouncer/shared.ini"])
+    assert found["replica_groups"] == {"readers": "default: db2, db3"}
+    assert found["pgbouncer"]["routing_builtin"] == "readwrite"
+    assert found["pgbouncer"]["routing_check_connstr"] == "user=watch passfile=/etc/pgbouncer/check.pgpass sslmode=require"
+    assert files["/etc/pgbouncer/check.pgpass"] == "*:*:*:*:a\\:b\\\\\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "query", "target"),
+    [
+        ("reports", "SELECT 1 FROM sales", "readers"),
+        ("shop", "SELECT 1 FROM Sales", "db2"),
+        ("shop", "SELECT 'it''s', it's \"quoted\"\n", None),
+        ("shop", "quoted", "db3"),
+        ("reports_", "SELECT 1", None),
+    ],
+)
+def test_the_first_rule_that_matches_says_where(
+    render_tree: Render, tmp_path: Any, user: str, query: str, target: str | None
+) -> None:
+    file = tmp_path / "rules.py"
+    file.write_text(render_tree("pgbouncer_rr", pgbouncer_rr_rules=RULES, **GIVEN)["/etc/pgbouncer/rules/rules.py"])
+    assert runpy.run_path(str(file))["routing_rules"](user, query) == target
+
+
+def test_rules_and_rewriting_come_from_a_file(render_tree: Render, tmp_path: Any) -> None:
+    file = tmp_path / "site.py"
+    file.write_text("def routing_rules(username, query): return None  # {{ as it is }}")
+    files = render_tree("pgbouncer_rr", pgbouncer_rr_rules_file=str(file), pgbouncer_rr_rewrite_enabled=True, **GIVEN)
+    found = sections(files["/etc/pgbouncer/shared.ini"])["pgbouncer"]
+    assert files["/etc/pgbouncer/rules/rules.py"].strip() == file.read_text()
+    assert found["routing_rules_py_module_file"] == found["rewrite_query_py_module_file"] == "/etc/pgbouncer/rules/rules.py"

@@ -145,6 +145,12 @@ def test_many_clients_share_few_connections(pooler: Pooler, mode: str) -> None:
     assert 0 < len(servers) <= most
 
 
+def test_without_a_replica_nothing_is_routed(pooler: Pooler) -> None:
+    counters = {row[0]: row[1] for row in pooler.console("SHOW RR_STATS")}
+    assert counters["home"] == counters["away"] == "0"
+    assert pooler.console("SHOW RR_TARGETS") == []
+
+
 def test_a_session_is_kept_where_it_is_asked_for(pooler: Pooler) -> None:
     sql = "psql -XAtq -d direct -c 'CREATE TEMPORARY TABLE kept (x int)' -c 'INSERT INTO kept VALUES (7)' -c 'SELECT x FROM kept'"
     assert pooler.run(sql).stdout.strip() == "7"

@@ -36,9 +36,9 @@ def check(folder, rules, cases, *options):
     return run(folder, *options)
 
 
-def run(folder, *options):
+def run(folder, *options, files=("rules.py", "cases.yml")):
     done = subprocess.run(
-        [sys.executable, "-I", PROGRAM, "check", *options, folder / "rules.py", folder / "cases.yml"],
+        [sys.executable, "-I", PROGRAM, "check", *options, *(folder / file for file in files)],
         capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
@@ -127,3 +127,11 @@ def test_files_that_are_missing(folder):
     assert run(folder)[0] == 2
     (folder / "rules.py").write_text(RULES)
     assert run(folder)[0] == 2
+
+
+def test_without_cases_the_file_must_be_usable(folder):
+    (folder / "rules.py").write_text(RULES)
+    assert run(folder, files=["rules.py"])[0] == 0
+    (folder / "rules.py").write_text("def routing_rules(username query): pass")
+    code, said = run(folder, files=["rules.py"])
+    assert code == 2 and "SyntaxError" in said
