@@ -36,9 +36,6 @@ def test_every_playbook_sees_the_same_group_vars_alone_and_through_site(tmp_path
     """
     sentinel = "group_vars_sentinel"
     plays = []
-    for playbook in PLAYBOOKS:
-        names = run("ansible-playbook", str(playbook), "-i", "one,", "--list-tasks").stdout
-        assert "play #1" in names
     # A tree of the same shape, whose plays print what they see.
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
@@ -60,14 +57,14 @@ def test_every_playbook_sees_the_same_group_vars_alone_and_through_site(tmp_path
         plays.append({"ansible.builtin.import_playbook": f"playbooks/{playbook.name}"})
     (tmp_path / "site.yml").write_text(json.dumps(plays))
 
-    def seen(playbook: str) -> list[str]:
-        done = run("ansible-playbook", playbook, "-i", "one,", cwd=tmp_path, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"))
+    def seen(*playbooks: str) -> list[str]:
+        done = run("ansible-playbook", *playbooks, "-i", "one,", cwd=tmp_path, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"))
         assert done.returncode == 0, done.stdout
         return sorted(line.strip() for line in done.stdout.splitlines() if sentinel in line)
 
     through_site = seen("site.yml")
     assert len(through_site) == len(PLAYBOOKS)
-    assert through_site == sorted(line for playbook in PLAYBOOKS for line in seen(f"playbooks/{playbook.name}"))
+    assert through_site == seen(*(f"playbooks/{playbook.name}" for playbook in PLAYBOOKS))
     assert all("[]" in line for line in through_site), through_site
 
 
