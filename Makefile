@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 INVENTORY ?= inventories/prod
+comma = ,
 PLAYBOOK = scripts/controller && .venv/bin/ansible-playbook -i $(INVENTORY)
 
 help: ## list the doors
@@ -37,6 +38,15 @@ drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app
 push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
 	@$(PLAYBOOK) playbooks/push.yml -e image=$(IMAGE) $(ARGS)
 
+maintenance: ## close the site for visitors, or open it (STATE=on|off MESSAGE='...' ALLOW=addresses that see it)
+	@$(PLAYBOOK) playbooks/maintenance.yml -e '{"state": "$(STATE)", "allow": "$(ALLOW)"$(if $(MESSAGE),$(comma) "message": "$(MESSAGE)")}'
+
+bootstrap: ## let the deploy user in on hosts that have only a root login (HOST=app3)
+	@$(PLAYBOOK) playbooks/bootstrap.yml $(if $(HOST),--limit $(HOST)) $(ARGS)
+
+upgrade: ## upgrade the hosts' packages, drained, one host after the other (REBOOT=auto|true restarts hosts)
+	@$(PLAYBOOK) playbooks/upgrade.yml -e reboot=$(or $(REBOOT),false) $(ARGS)
+
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
 
@@ -58,4 +68,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy drain push plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push plan bench controller lock pgbouncer-rr build clean

@@ -23,6 +23,8 @@ EVERYTHING: dict[str, Any] = {
     **SITE,
     "nginx_upstream_servers": ["192.0.2.11:443 weight=2", "192.0.2.12:443 down", "[2001:db8::12]:443 backup"],
     "nginx_static_root": "/srv/site/static",
+    "nginx_maintenance_from": ["192.0.2.0/24", "2001:db8::/32"],
+    "nginx_maintenance_message": "Back at noon.",
     "nginx_media_root": "/srv/site/media",
     "nginx_acme_enabled": True,
     "nginx_cache_seconds": 1,

@@ -200,7 +200,7 @@ def twin(
         **variables,
     }
     files = {
-        path: text.replace("/run/nginx.pid", f"{folder}/nginx.pid").replace("/var/cache/nginx", f"{folder}/cache")
+        path: re.sub(r"/run/(nginx.pid)|/var/(cache)/nginx|/(etc/nginx/errors)", rf"{folder}/\1\2\3", text)
         for path, text in render(**given).items()
     }
     edit(files)

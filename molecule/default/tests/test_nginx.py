@@ -168,6 +168,14 @@ def test_log_is_json_with_the_request_id(host: Any, site: Site) -> None:
     assert entry["tls"] == "TLSv1.3"
 
 
+def test_certificate_is_looked_at_every_day(host: Any) -> None:
+    assert host.service("nginx-certificate.timer").is_running
+    command = host.check_output("sed -n 's/^ExecStart=//p' /etc/systemd/system/nginx-certificate.service")
+    assert host.run("systemctl start nginx-certificate.service").rc == host.run(command).rc == 0
+    # Near its end for one who wants it to hold for a hundred years.
+    assert host.run(re.sub(r"-checkend \d+", "-checkend 3153600000", command)).rc == 1
+
+
 def test_rotation_loses_no_line(host: Any, site: Site) -> None:
     mark = f"/rotation-{time.time()}"
 
@@ -260,6 +268,26 @@ def connects(made: Twin) -> int:
 
 def test_connections_to_the_app_are_kept(plain: Twin) -> None:
     assert connects(plain) <= 2
+
+
+def left_in_time_wait(host: Any, address: str, edit: Edit) -> int:
+    """Connections from an edge host to an app host that wait for their end after 50 requests."""
+    ours = internal(host)
+    with twin(host, address, nginx_edges=["127.0.0.1"], **ours) as behind:
+        before = {"nginx_upstream_servers": [f"127.0.0.1:{behind.https}"], "nginx_static_root": ""}
+        with twin(host, address, apps=0, edit=edit, **before, **ours) as edge:
+            connection = edge.open()
+            assert {edge.ask("/", connection=connection).status for _ in range(50)} == {200}
+            waiting = f"ss -Htan state time-wait '( sport = :{behind.https} or dport = :{behind.https} )'"
+            return len(host.check_output(waiting).splitlines())
+
+
+def test_connections_to_app_hosts_are_kept(host: Any, address: str) -> None:
+    assert left_in_time_wait(host, address, lambda files: None) <= 2
+
+
+def test_mistake_no_keepalive_to_app_hosts(host: Any, address: str) -> None:
+    assert left_in_time_wait(host, address, replace(SITE, r"keepalive \d+;", "")) >= 45
 
 
 def test_mistake_no_upstream_keepalive(host: Any, address: str) -> None:
@@ -560,6 +588,20 @@ def test_a_client_that_asks_too_fast_is_told_to_wait(host: Any, address: str) ->
         assert made.ask("/static/none", headers={"X-Forwarded-For": "192.0.2.1"}).status == 404
 
 
+def test_a_client_of_ipv6_is_its_network(host: Any, address: str) -> None:
+    limits = {"nginx_limit_requests_per_second": 1, "nginx_limit_burst": 1, "nginx_trusted_proxies": ["0.0.0.0/0"]}
+    with twin(host, address, **limits) as made:
+
+        def refused(prefix: str) -> int:
+            statuses = [made.ask("/", headers={"X-Forwarded-For": f"{prefix}{n:x}"}).status for n in range(1, 9)]
+            return statuses.count(429)
+
+        assert refused("2001:db8:0:1::") >= 5
+        assert refused("2001:db8:0:1:a00::") >= 5
+        assert made.ask("/", headers={"X-Forwarded-For": "2001:db8:0:2::1"}).status == 200
+        assert refused("192.0.2.") == 0
+
+
 def test_requests_under_way_are_limited(host: Any, address: str) -> None:
     with twin(host, address, nginx_limit_connections=3) as made:
         statuses = at_once(8, lambda _: made.ask("/?sleep=0.5").status)
@@ -583,6 +625,25 @@ def test_a_slow_request_is_cut_off(plain: Twin) -> None:
         assert 1 < time.monotonic() - begun < 5
 
 
+# Maintenance ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_site_says_so_to_all_but_those_who_work_on_it(host: Any, address: str) -> None:
+    closed = {
+        "nginx_maintenance_message": "Back at <noon>.",
+        "nginx_maintenance_from": ["192.0.2.0/24"],
+        "nginx_trusted_proxies": ["0.0.0.0/0"],
+        "nginx_upload_paths": {"/upload/": 3},
+    }
+    with twin(host, address, **closed) as made:
+        for path, method in (("/", "GET"), ("/upload/", "POST"), ("/static/none", "GET")):
+            answer = made.ask(path, method=method)
+            assert answer.status == 503
+            assert b"Back at &lt;noon&gt;." in answer.body
+            assert (answer["Retry-After"], answer["X-Frame-Options"]) == ("300", "DENY")
+        assert made.ask("/", headers={"X-Forwarded-For": "192.0.2.7"}).status == 200
+
+
 # Requests that two servers might read differently ----------------------------------------------------------------------------
 
 SMUGGLING = {
@@ -593,6 +654,14 @@ SMUGGLING = {
     "unknown encoding": b"Transfer-Encoding: x\r\n\r\n",
     "bad length": b"Content-Length: +1\r\n\r\nx",
     "null in header": b"X-A: b\0c\r\n\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked in a list": b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+    "tab before chunked": b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "bad chunk size": b"Transfer-Encoding: chunked\r\n\r\n0x2\r\nab\r\n0\r\n\r\n",
+    "list of lengths": b"Content-Length: 1, 1\r\n\r\nx",
+    "second host": b"Host: evil.example\r\n\r\n",
+    "empty name": b": b\r\n\r\n",
+    "bare carriage return": b"X-A: b\rX-B: c\r\n\r\n",
 }
 
 
@@ -600,6 +669,27 @@ SMUGGLING = {
 def test_ambiguous_requests_are_refused(plain: Twin, kind: str) -> None:
     received = plain.raw(f"POST / HTTP/1.1\r\nHost: {plain.name}\r\n".encode() + SMUGGLING[kind])
     assert re.match(rb"HTTP/1.1 (400|501) ", received), received[:100]
+
+
+SMUGGLED = b"GET /two HTTP/1.1\r\nHost: twin.example.org\r\n\r\n"
+ODD = {
+    "bare line feeds": b"GET /one HTTP/1.1\nHost: twin.example.org\nConnection: close\n\n",
+    "absolute URI": b"GET https://twin.example.org/one HTTP/1.1\r\nHost: twin.example.org\r\nConnection: close\r\n\r\n",
+    "request in a body": b"POST /one HTTP/1.1\r\nHost: twin.example.org\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(SMUGGLED), SMUGGLED),
+    "request in a chunk": b"POST /one HTTP/1.1\r\nHost: twin.example.org\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_requests_that_pass_reach_the_app_as_one(plain: Twin, kind: str) -> None:
+    """What the app hears is nginx's own writing of what nginx understood."""
+    before = json.loads(plain.ask("/count").body)["requests"]
+    received = plain.raw(ODD[kind])
+    assert b'"path": "/one"' in received
+    assert b"/two" not in received
+    assert json.loads(plain.ask("/count").body)["requests"] == before + 1
 
 
 def test_large_headers_are_refused(plain: Twin) -> None:
