@@ -47,6 +47,21 @@ bootstrap: ## let the deploy user in on hosts that have only a root login (HOST=
 upgrade: ## upgrade the hosts' packages, drained, one host after the other (REBOOT=auto|true restarts hosts)
 	@$(PLAYBOOK) playbooks/upgrade.yml -e reboot=$(or $(REBOOT),false) $(ARGS)
 
+backup: ## take a backup of the database now (TYPE=full|diff|incr)
+	@$(PLAYBOOK) playbooks/backup_now.yml -e type=$(or $(TYPE),diff) $(ARGS)
+
+backups: ## what can be restored, how old it is, and how the last drill went; changes nothing
+	@$(PLAYBOOK) playbooks/backup_status.yml $(ARGS)
+
+drill: ## restore the newest backup into a throwaway cluster and check it, as the timer does
+	@$(PLAYBOOK) playbooks/drill.yml $(ARGS)
+
+throwaway: ## a copy of the database as it was (TARGET=2026-11-22T20:00:00Z|latest; STATE=absent removes it)
+	@$(PLAYBOOK) playbooks/throwaway.yml -e target=$(TARGET) -e state=$(or $(STATE),present) $(ARGS)
+
+restore: ## restore the whole database; the site is down meanwhile (TARGET=2026-11-22T20:00:00Z|latest)
+	@$(PLAYBOOK) playbooks/restore.yml -e target=$(TARGET) $(ARGS)
+
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
 
@@ -68,4 +83,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push backup backups drill throwaway restore plan bench controller lock pgbouncer-rr build clean
