@@ -89,7 +89,7 @@ def playbook() -> Callable[..., Run]:
 def secrets() -> dict[str, str]:
     """The scenario's secrets by name."""
     folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "secrets"
-    found = {path.name: path.read_text().strip() for path in folder.iterdir()}
+    found = {path.stem: path.read_text().strip() for path in folder.iterdir()}
     assert {"secret_key", "database_password"} <= set(found)
     return found
 

@@ -87,8 +87,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def plan_server(roles: list[dict[str, Any]], databases: list[dict[str, Any]], found: dict[str, Any]) -> list[Statement]:
-    """Compare roles, databases and who may connect to them with what SERVER_QUERY found."""
+def plan_server(
+    roles: list[dict[str, Any]], databases: list[dict[str, Any]], found: dict[str, Any], prune: list[str] | None = None
+) -> list[Statement]:
+    """Compare roles, databases and who may connect to them with what SERVER_QUERY found; unlisted roles that a pattern of
+    `prune` names are dropped."""
     result = []
     for role in roles:
         result += _plan_role(role, found["roles"].get(role["name"]))
@@ -98,7 +101,9 @@ def plan_server(roles: list[dict[str, Any]], databases: list[dict[str, Any]], fo
         result += _plan_functions(role, found["roles"].get(role["name"], {"functions": []}))
     for database in databases:
         result += _plan_database(database, found["databases"].get(database["name"]))
-    return result
+    gone = set(found["roles"]) - {role["name"] for role in roles}
+    dropped = sorted(name for name in gone if any(re.fullmatch(pattern, name) for pattern in prune or []))
+    return result + [statement(f"DROP ROLE {identifier(name)};") for name in dropped]
 
 
 def slot_name(replica: str) -> str:

@@ -11,7 +11,8 @@ short_description: Make a server's roles and databases be as wanted, in one exec
 version_added: 0.1.0
 description:
   - Compares all roles and databases with the server's catalogue by one query, and runs only the statements that are missing.
-  - Roles and databases that are not listed are left alone; what a listed one holds beyond the list is taken away.
+  - Roles and databases that are not listed are left alone, but for I(prune_roles); what a listed one holds beyond the list is
+    taken away.
   - Needs psql on the host and root there; it connects as the user I(login_user) through the Unix socket.
   - The statements reach the server without being logged by it, since they carry password verifiers.
   - On a standby it cares for the slots alone, which hold nothing back there until a replica uses them.
@@ -72,6 +73,11 @@ options:
     description: Settings of all I(roles), beside those of each.
     type: dict
     default: {}
+  prune_roles:
+    description: Regular expressions of whole names. A role that one of them names and that is not listed is dropped.
+    type: list
+    elements: str
+    default: []
   databases:
     description: Databases that must exist. Nobody but the owner and I(databases[].connect) may connect to them.
     type: list
@@ -194,6 +200,7 @@ def main() -> None:
             **SERVER_OPTIONS,
             "roles": {"type": "list", "elements": "dict", "default": [], "options": ROLE},
             "role_settings": {"type": "dict", "default": {}},
+            "prune_roles": {"type": "list", "elements": "str", "default": []},
             "databases": {"type": "list", "elements": "dict", "default": [], "options": DATABASE},
             "replicas": {"type": "list", "elements": "str", "default": []},
         },
@@ -202,7 +209,7 @@ def main() -> None:
     server = Server(module.params)
     roles = [role | {"settings": module.params["role_settings"] | role["settings"]} for role in module.params["roles"]]
     try:
-        statements, found = reconcile(server, roles, module.params["databases"], module.params["replicas"], module.check_mode)
+        statements, found = reconcile(server, module.params | {"roles": roles}, module.check_mode)
     except NotRunningError as error:
         if not module.check_mode:
             module.fail_json(msg=f"PostgreSQL does not answer: {error}")
@@ -219,17 +226,15 @@ def main() -> None:
     )
 
 
-def reconcile(
-    server: Server, roles: list[dict[str, Any]], databases: list[dict[str, Any]], replicas: list[str], check: bool
-) -> tuple[list[Statement], dict[str, Any]]:
+def reconcile(server: Server, wanted: dict[str, Any], check: bool) -> tuple[list[Statement], dict[str, Any]]:
     found = server.ask(SERVER_QUERY)
     if found["file_errors"]:
         raise ObjectsError(f"PostgreSQL cannot read its access rules and keeps the old ones: {'; '.join(found['file_errors'])}")
-    statements = plan_slots(replicas, found)
+    statements, databases = plan_slots(wanted["replicas"], found), wanted["databases"]
     if found["in_recovery"]:  # a standby holds the roles and databases that its primary holds
         databases = []
     else:
-        statements += plan_server(roles, databases, found)
+        statements += plan_server(wanted["roles"], databases, found, wanted["prune_roles"])
     if not check:
         apply(server, statements)
     for database in databases:

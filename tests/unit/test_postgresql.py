@@ -116,6 +116,13 @@ def test_a_role_without_a_verifier_gets_no_password() -> None:
     assert shown({"password_verifier": None}) == ['ALTER ROLE "shop" PASSWORD NULL;']
 
 
+def test_a_retired_role_is_dropped_and_no_other() -> None:
+    others = dict.fromkeys(["shop_0a1b2c3d", "shop_reader", "x_shop_0a1b2c3d", "shop_0a1b2c3d4"], FOUND["roles"]["shop"])
+    found = FOUND | {"roles": FOUND["roles"] | others}
+    statements = plan_server([ROLE], [DATABASE], found, ["shop_[0-9a-f]{8}", "shop"])
+    assert [item.shown for item in statements] == ['DROP ROLE "shop_0a1b2c3d";']
+
+
 def test_others_connect_where_the_list_says_so() -> None:
     assert shown(database={"connect": ["report", "shop"]}) == ['GRANT CONNECT ON DATABASE "shop" TO "report";']
 

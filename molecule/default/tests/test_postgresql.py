@@ -25,6 +25,14 @@ def site(host: Any) -> str:
 
 
 @pytest.fixture(scope="module")
+def login(host: Any) -> str:
+    """The role that the application logs in as."""
+    names = ask(host, "SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper").split()
+    assert len(names) == 1
+    return names[0]
+
+
+@pytest.fixture(scope="module")
 def password(secrets: dict[str, str]) -> str:
     return secrets["database_password"]
 
@@ -51,15 +59,18 @@ def test_listens_on_no_network_without_need(host: Any) -> None:
     assert f"{SOCKET}/.s.PGSQL.5432" in host.check_output("ss --listening --unix")
 
 
-def test_the_owner_logs_in_with_its_password_alone(host: Any, site: str, password: str) -> None:
-    login = "PGPASSWORD=%s psql -XAtq -h %s -U %s -d %s -c 'SELECT current_user, current_setting($$TimeZone$$)'"
-    assert host.check_output(login, password, SOCKET, site, site) == f"{site}|UTC"
-    refused = host.run(login, "wrong", SOCKET, site, site)
+def test_the_application_logs_in_with_its_password_alone_and_acts_as_the_owner(
+    host: Any, site: str, login: str, password: str
+) -> None:
+    ask_who = "PGPASSWORD=%s psql -XAtq -h %s -U %s -d %s -c 'DISCARD ALL' -c 'SELECT current_user, current_setting($$TimeZone$$)'"
+    assert host.check_output(ask_who, password, SOCKET, login, site) == f"{site}|UTC"
+    refused = host.run(ask_who, "wrong", SOCKET, login, site)
     assert refused.rc != 0 and "password authentication failed" in refused.stderr
+    assert host.run(ask_who, password, SOCKET, site, site).rc != 0
 
 
-def test_the_site_reaches_no_other_database(host: Any, site: str, password: str) -> None:
-    refused = host.run("PGPASSWORD=%s psql -h %s -U %s -d postgres -c 'SELECT 1'", password, SOCKET, site)
+def test_the_site_reaches_no_other_database(host: Any, login: str, password: str) -> None:
+    refused = host.run("PGPASSWORD=%s psql -h %s -U %s -d postgres -c 'SELECT 1'", password, SOCKET, login)
     assert refused.rc != 0 and "no pg_hba.conf entry" in refused.stderr
 
 

@@ -25,9 +25,10 @@ def token(page: requests.Response) -> str:
 
 
 def query(host: Any, sql: str, database: str = "default") -> str:
-    """Ask through the pooler, as the site's own database role."""
+    """Ask through the pooler, as the application does."""
     return host.check_output(
-        "PGPASSWORD=$(cat /srv/demo/current/secrets/DATABASE_PASSWORD) psql -h /run/demo-pooler -p 6432 -U demo -Atc %s %s",
+        "PGPASSWORD=$(cat /srv/demo/current/secrets/DATABASE_PASSWORD) "
+        "PGUSER=$(docker exec $(docker ps --quiet) printenv DATABASE_USER) psql -h /run/demo-pooler -p 6432 -Atc %s %s",
         sql,
         database,
     )
