@@ -20,7 +20,7 @@ init_plugin_loader([str(ROOT / "collections")])
 FACTS = {
     "ansible_facts": {
         "architecture": "x86_64",
-        "default_ipv4": {"address": "192.0.2.10"},
+        "default_ipv4": {"address": "192.0.2.10", "interface": "eth0"},
         "distribution": "Debian",
         "distribution_major_version": "13",
         "distribution_release": "trixie",
