@@ -59,6 +59,18 @@ drill: ## restore the newest backup into a throwaway cluster and check it, as th
 throwaway: ## a copy of the database as it was (TARGET=2026-11-22T20:00:00Z|latest; STATE=absent removes it)
 	@$(PLAYBOOK) playbooks/throwaway.yml -e target=$(TARGET) -e state=$(or $(STATE),present) $(ARGS)
 
+replication: ## who is the primary, who follows it and how far behind; changes nothing
+	@$(PLAYBOOK) playbooks/replication.yml $(ARGS)
+
+switchover: ## make another database host the primary, with no failed request (TO=db2)
+	@$(PLAYBOOK) playbooks/switchover.yml -e to=$(TO) $(ARGS)
+
+promote: ## in an emergency: make a replica the primary in place of a lost one (TO=db2)
+	@$(PLAYBOOK) playbooks/promote.yml -e to=$(TO) $(ARGS)
+
+rebuild-replica: ## make a replica anew that fell behind, or of a former primary (HOST=db1)
+	@$(PLAYBOOK) playbooks/rebuild_replica.yml -e host=$(HOST) $(ARGS)
+
 restore: ## restore the whole database; the site is down meanwhile (TARGET=2026-11-22T20:00:00Z|latest)
 	@$(PLAYBOOK) playbooks/restore.yml -e target=$(TARGET) $(ARGS)
 
@@ -83,4 +95,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push backup backups drill throwaway restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
