@@ -48,6 +48,15 @@ def test_what_is_right_is_taken(refusal: Callable[..., str], role: str) -> None:
     assert refusal(role) == ""
 
 
+TLS = {
+    "postgresql_tls_certificate": "C",
+    "postgresql_tls_key": "K",
+    "postgresql_tls_ca": "A",
+    "postgresql_listen_addresses": ["::1"],
+}
+PEER = {"name": "db2", "address": "192.0.2.22"}
+
+
 def client(**changes: Any) -> dict[str, Any]:
     return {"postgresql_clients": [GIVEN["postgresql"]["postgresql_clients"][0] | changes]}
 
@@ -66,11 +75,25 @@ def client(**changes: Any) -> dict[str, Any]:
         (client(address="db.example.org"), "postgresql_clients names db.example.org"),
         (client(address="192.0.2.11/32"), "set postgresql_listen_addresses to an address of one"),
         ({"postgresql_tls_certificate": "-----BEGIN"}, "Only one of postgresql_tls_certificate and postgresql_tls_key"),
+        ({"postgresql_roles": [*ROLES, {"name": "replicator"}]}, "replicator has a name that PostgreSQL keeps for itself"),
+        ({"postgresql_peers": [PEER]}, "set postgresql_tls_certificate, postgresql_tls_key, postgresql_tls_ca and"),
+        (
+            TLS | {"postgresql_peers": [PEER, {"name": "one", "address": "192.0.2.21"}]},
+            "list each other server once, never this one",
+        ),
+        (TLS | {"postgresql_peers": [PEER, PEER | {"name": "DB2"}]}, "list each other server once"),
+        (TLS | {"postgresql_peers": [PEER | {"address": "db2.example.org"}]}, "the IP address that its certificate holds"),
+        ({"postgresql_primary": PEER}, "postgresql_primary is db2, which is none of postgresql_peers"),
+        (TLS | {"postgresql_peers": [PEER], "postgresql_synchronous_standbys": 2}, "more than the 1 of postgresql_peers"),
         ({"postgresql_shared_buffers_mb": 5000}, "more than half of the 8192 MB of one"),
     ],
 )
 def test_postgresql_refuses(refusal: Callable[..., str], variables: dict[str, Any], words: str) -> None:
     assert words in refusal("postgresql", **variables)
+
+
+def test_postgresql_takes_a_primary_among_its_peers(refusal: Callable[..., str]) -> None:
+    assert refusal("postgresql", postgresql_peers=[PEER], postgresql_primary=PEER, **TLS) == ""
 
 
 def test_postgresql_lets_a_network_in_where_it_listens(refusal: Callable[..., str]) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.fairlead.site.plugins.module_utils.postgresql import ObjectsError, plan_inside, plan_server
+from ansible_collections.fairlead.site.plugins.module_utils.postgresql import (
+    ObjectsError,
+    plan_inside,
+    plan_server,
+    plan_slots,
+    slot_name,
+)
 
 VERIFIER = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"
 ROLE = {
@@ -102,6 +108,7 @@ def test_the_statement_that_is_run_holds_the_verifier() -> None:
         (found_role(connection_limit=5), 'ALTER ROLE "shop" CONNECTION LIMIT -1;'),
         (found_role(settings=["TimeZone=Europe/Berlin"]), 'ALTER ROLE "shop" SET "timezone" TO \'UTC\';'),
         (found_role(settings=["TimeZone=UTC", "work_mem=1GB"]), 'ALTER ROLE "shop" RESET "work_mem";'),
+        (found_role(functions=["pg_ls_dir(text)"]), 'REVOKE EXECUTE ON FUNCTION pg_ls_dir(text) FROM "shop";'),
         (found_role(member_of=["pg_monitor"]), 'REVOKE "pg_monitor" FROM "shop";'),
         (found_database(owner="postgres"), 'ALTER DATABASE "shop" OWNER TO "shop";'),
         (found_database(grants=[["", "CONNECT"]]), 'REVOKE CONNECT ON DATABASE "shop" FROM PUBLIC;'),
@@ -162,6 +169,40 @@ def test_inside_of_a_database(found: dict[str, Any], statements: list[str]) -> N
     assert [item.sql for item in plan_inside(DATABASE | {"extensions": ["postgis"]}, there)] == statements
 
 
+def test_a_role_may_run_the_functions_that_are_listed() -> None:
+    assert shown({"functions": ["pg_ls_dir(text)"]}) == ['GRANT EXECUTE ON FUNCTION pg_ls_dir(text) TO "shop";']
+
+
+SLOT = {"active": True, "used": True, "lost": False}
+
+
+@pytest.mark.parametrize(
+    ("slots", "in_recovery", "statements"),
+    [
+        ({"replica_db2": SLOT}, False, []),
+        ({"replica_db2": SLOT | {"active": False}}, False, []),
+        ({}, False, ["create_physical"]),
+        ({"replica_db2": SLOT | {"active": False, "lost": True}}, False, ["drop", "create_physical"]),
+        # On a standby that was the primary it would keep the log for nobody.
+        ({"replica_db2": SLOT | {"active": False}}, True, ["drop", "create_physical"]),
+        ({"replica_db2": SLOT | {"active": False, "used": False}}, True, []),
+        ({"replica_db2": SLOT}, True, []),
+        # Of a host that is no database host any more; and somebody else's.
+        ({"replica_db2": SLOT, "replica_db9": SLOT | {"active": False}}, False, ["drop"]),
+        ({"replica_db2": SLOT, "replica_db9": SLOT}, False, []),
+        ({"replica_db2": SLOT, "receiver": SLOT | {"active": False}}, False, []),
+    ],
+)
+def test_each_replica_has_a_slot(slots: dict[str, Any], in_recovery: bool, statements: list[str]) -> None:
+    plan = plan_slots(["db2"], {"slots": slots, "in_recovery": in_recovery})
+    assert [item.sql.split("pg_", 1)[1].split("_replication_slot")[0] for item in plan] == statements
+
+
+@pytest.mark.parametrize("host", ["db2", "DB-2.example.org", "d" * 80])
+def test_the_role_and_the_module_agree_on_a_slots_name(evaluate: Callable[..., Any], host: str) -> None:
+    assert evaluate("postgresql", "_postgresql_slot", inventory_hostname=host) == slot_name(host)
+
+
 def access_rules(render_tree: Callable[..., dict[str, str]], *clients: dict[str, Any]) -> list[str]:
     text = render_tree("postgresql", postgresql_clients=list(clients))["/etc/postgresql/17/main/pg_hba.conf"]
     return [" ".join(line.split()) for line in text.splitlines() if not line.startswith("#")]
@@ -181,6 +222,20 @@ def test_clients_get_in_by_scram_and_over_a_network_by_tls(render_tree: Callable
         'local "shop" "shop","report" scram-sha-256',
         'hostssl replication,all "all" 192.0.2.11/32 scram-sha-256',
     ]
+
+
+PEERS = [{"name": "db2", "address": "192.0.2.22"}, {"name": "db3", "address": "2001:db8::3"}]
+
+
+def test_peers_get_in_by_their_certificates_alone(render_tree: Callable[..., dict[str, str]]) -> None:
+    files = render_tree("postgresql", postgresql_peers=PEERS)
+    rules = [" ".join(line.split()) for line in files["/etc/postgresql/17/main/pg_hba.conf"].splitlines()]
+    assert rules[-2:] == [
+        "hostssl replication,postgres replicator 192.0.2.22/32 cert map=peers",
+        "hostssl replication,postgres replicator 2001:db8::3/128 cert map=peers",
+    ]
+    names = files["/etc/postgresql/17/main/pg_ident.conf"].splitlines()
+    assert [line for line in names if not line.startswith("#")] == ['peers  "db2"  replicator', 'peers  "db3"  replicator']
 
 
 def configuration(render_tree: Callable[..., dict[str, str]], **variables: Any) -> dict[str, str]:
@@ -207,3 +262,26 @@ def test_nothing_listens_on_a_network_unless_told(render_tree: Callable[..., dic
     assert configuration(render_tree)["listen_addresses"] == ""
     told = configuration(render_tree, postgresql_listen_addresses=["192.0.2.10", "::1"])
     assert told["listen_addresses"] == "192.0.2.10,::1"
+
+
+def test_only_a_replica_follows_and_verifies_whom(render_tree: Callable[..., dict[str, str]]) -> None:
+    assert "primary_conninfo" not in configuration(render_tree, postgresql_peers=PEERS)
+    found = configuration(render_tree, postgresql_peers=PEERS, postgresql_primary=PEERS[0])
+    assert {"host=192.0.2.22", "sslmode=verify-full", "application_name=one"} <= set(found["primary_conninfo"].split())
+    assert found["primary_slot_name"] == "replica_one"
+
+
+def test_what_a_slot_holds_back_is_bounded(render_tree: Callable[..., dict[str, str]]) -> None:
+    assert configuration(render_tree, postgresql_peers=PEERS)["max_slot_wal_keep_size"] == "8192MB"
+
+
+def test_commits_wait_for_standbys_if_asked(render_tree: Callable[..., dict[str, str]]) -> None:
+    assert "synchronous_standby_names" not in configuration(render_tree, postgresql_peers=PEERS)
+    found = configuration(render_tree, postgresql_peers=PEERS, postgresql_synchronous_standbys=1)
+    assert found["synchronous_standby_names"] == 'ANY 1 ("db2", "db3")'
+
+
+def test_the_log_is_archived_only_if_told_how(render_tree: Callable[..., dict[str, str]]) -> None:
+    assert configuration(render_tree)["archive_mode"] == "off"
+    found = configuration(render_tree, postgresql_archive_command="test '%p' -a x")
+    assert (found["archive_mode"], found["archive_command"]) == ("on", "test ''%p'' -a x")
