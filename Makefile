@@ -35,7 +35,7 @@ deploy: ## site.yml on INVENTORY (default inventories/prod)
 drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
 	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
 
-push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
+push: ## push rotate an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
 	@$(PLAYBOOK) playbooks/push.yml -e image=$(IMAGE) $(ARGS)
 
 maintenance: ## close the site for visitors, or open it (STATE=on|off MESSAGE='...' ALLOW=addresses that see it)
@@ -73,6 +73,9 @@ rebuild-replica: ## make a replica anew that fell behind, or of a former primary
 
 restore: ## restore the whole database; the site is down meanwhile (TARGET=2026-11-22T20:00:00Z|latest)
 	@$(PLAYBOOK) playbooks/restore.yml -e target=$(TARGET) $(ARGS)
+
+rotate: ## replace a secret with no failed request (SECRET=database_password, secret_key, registry_pull_password ...)
+	@$(PLAYBOOK) playbooks/rotate.yml -e secret=$(SECRET) $(ARGS)
 
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml

@@ -111,3 +111,11 @@ def visiting(host: Any, address: str) -> Iterator[requests.Session]:
         session.trust_env = False  # or REQUESTS_CA_BUNDLE would win
         session.verify = str(authority)
         yield session
+
+
+def registry_login(host: Any, registry: str, user: str, password: str) -> str:
+    """What Docker on the host says to a login at the registry."""
+    command = "printf %%s %s | DOCKER_CONFIG=$(mktemp -d /run/login.XXXXXX) timeout 15 docker login -u %s --password-stdin %s 2>&1"
+    said: str = host.run(command, password, user, registry).stdout
+    host.check_output("rm -r /run/login.*")
+    return said

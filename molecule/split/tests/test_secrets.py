@@ -1,0 +1,37 @@
+"""No secret is where it need not be, on any host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ADDRESSES
+from leaks import found, leaked
+
+
+@pytest.fixture(scope="module")
+def keys() -> dict[str, str]:
+    """The second line of each private key that the controller keeps: the first that no other has."""
+    folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "authority"
+    return {path.stem.removeprefix("split-"): path.read_text().splitlines()[1] for path in folder.rglob("*.key")}
+
+
+@pytest.mark.parametrize("name", sorted(ADDRESSES))
+def test_no_secret_is_where_it_need_not_be(
+    on: Callable[[str], Any], name: str, secrets: dict[str, str], keys: dict[str, str]
+) -> None:
+    assert leaked(on(name), [*secrets.values(), *keys.values()]) == {}
+
+
+def test_a_host_has_its_own_secrets_alone(on: Callable[[str], Any], secrets: dict[str, str], keys: dict[str, str]) -> None:
+    application = found(on("app1"), [secrets["secret_key"], secrets["database_password"]])
+    assert {path.rsplit("/", 1)[1] for path in application} == {"SECRET_KEY", "DATABASE_PASSWORD"}
+    registry = [secrets["registry_pull_password"], secrets["registry_push_password"]]
+    for name in ("app1", "store1"):  # which has hashes of them
+        assert found(on(name), registry) == {}
+    for name in ("app1", "db1"):
+        assert found(on(name), [keys[name]]) != {}
+        assert found(on(name), [key for owner, key in keys.items() if owner != name]) == {}
