@@ -35,7 +35,7 @@ deploy: ## site.yml on INVENTORY (default inventories/prod)
 drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
 	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
 
-push: ## push rotate an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
+push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image
 	@$(PLAYBOOK) playbooks/push.yml -e image=$(IMAGE) $(ARGS)
 
 maintenance: ## close the site for visitors, or open it (STATE=on|off MESSAGE='...' ALLOW=addresses that see it)
@@ -98,4 +98,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push rotate backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
