@@ -80,8 +80,8 @@ rotate: ## replace a secret with no failed request (SECRET=database_password, se
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
 
-bench: ## fresh and no-change runs of site.yml, timed by role
-	@scripts/controller && .venv/bin/python bench/converge
+bench: ## fresh and no-change runs of site.yml, timed by role; nginx beside others
+	@scripts/controller && .venv/bin/python bench/converge && .venv/bin/python bench/nginx
 
 controller: ## the controller's tools in .venv (ansible, molecule, linters)
 	@scripts/controller
@@ -98,4 +98,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain push rotate backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain maintenance push rotate backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean

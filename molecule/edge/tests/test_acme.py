@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+testinfra_hosts = ["ansible://fairlead-edge"]
 SHOWN = "openssl s_client -connect 127.0.0.1:443 -servername {name} </dev/null 2>/dev/null | openssl x509 -noout {what}"
 
 

@@ -10,7 +10,7 @@ import testinfra
 
 testinfra_hosts = ["ansible://fairlead-edge"]
 PAIR = {name: testinfra.get_host(f"docker://{name}") for name in ("fairlead-pair1", "fairlead-pair2")}
-ADDRESS = "10.204.0.100"
+ADDRESS = "10.207.0.100"
 SECONDS = 20
 
 
