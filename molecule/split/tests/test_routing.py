@@ -1,0 +1,139 @@
+"""Reads go to the replicas and everything else home, as the application and its visitors see it, and as the servers count."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from conftest import DOMAIN
+
+SITE = f"https://{DOMAIN}"
+APPS = ("app1", "app2")
+REPLICAS = ("db2", "db3")
+On = Callable[[str], Any]
+
+# Run by manage.py in a container: who answers, by alias, in and out of transactions, and whether each write is seen at once.
+WHO = """
+import json, time
+from django.db import connections, transaction
+from articles.models import Article
+
+def standby(alias):
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'")
+        return cursor.fetchone()[0] == "on"
+
+def eventually(alias):
+    end = time.monotonic() + 20
+    while not standby(alias) and time.monotonic() < end:
+        time.sleep(0.1)
+    return standby(alias)
+
+said = {"default": eventually("default"), "replica": eventually("replica")}
+with transaction.atomic():
+    said["atomic"] = standby("default")
+said["after"] = eventually("default")
+article = Article.objects.order_by("pk").first()
+summary, stale = article.summary, []
+for number in range(200):
+    Article.objects.filter(pk=article.pk).update(summary=str(number))
+    read = Article.objects.get(pk=article.pk).summary
+    by_replica = Article.objects.using("replica").get(pk=article.pk).summary
+    if [read, by_replica] != [str(number)] * 2:
+        stale.append([number, read, by_replica])
+Article.objects.filter(pk=article.pk).update(summary=summary)
+print(json.dumps(said | {"stale": stale}))
+"""
+
+
+def container(on: On, app: str) -> str:
+    release = str(on(app).check_output("basename $(readlink /srv/demo/current)"))
+    return f"demo-{release}"
+
+
+def console(on: On, app: str, command: str) -> list[list[str]]:
+    ask = "runuser -u postgres -- psql -XAtq -h /run/pgbouncer -p 1 -U pgbouncer -d pgbouncer -c %s"
+    return [line.split("|") for line in on(app).check_output(ask, command).splitlines()]
+
+
+def states(on: On, app: str) -> dict[str, str]:
+    return {row[1]: row[3] for row in console(on, app, "SHOW RR_TARGETS")}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def scans(on: On, name: str) -> int:
+    """How often the server has read the table of articles, as it counts itself."""
+    query = "SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'articles_article'"
+    return int(on(name).check_output("runuser -u postgres -- psql -XAtq -d demo -c %s", query))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def client(on: On) -> None:
+    """An app host has no client for the poolers' consoles of its own."""
+    for app in APPS:
+        on(app).check_output("apt-get install -qq -y --no-install-recommends postgresql-client-17 >/dev/null")
+
+
+@pytest.fixture(autouse=True)
+def well(on: On, client: None) -> None:
+    """All poolers have found all replicas to be well, and there is something to read."""
+    for app in APPS:
+        wait_for(lambda app=app: set(states(on, app).values()) == {"well"}, 30, f"{app}: {console(on, app, 'SHOW RR_TARGETS')}")
+    if not scans(on, "db1"):
+        on("app1").check_output("docker exec %s python manage.py createsamples", container(on, "app1"))
+
+
+def test_pages_are_read_on_the_replicas(on: On, visitor: requests.Session, primary: Callable[[], str]) -> None:
+    home, others = primary(), [name for name in ("db1", *REPLICAS) if name != primary()]
+    links = re.findall(r'href="(/articles/[^"]+)"', visitor.get(f"{SITE}/").text)
+    assert links
+    time.sleep(2)  # what a server has counted shows after a moment
+    before = {name: scans(on, name) for name in (home, *others)}
+    for _ in range(10):
+        assert visitor.get(f"{SITE}/").status_code == 200  # using("replica")
+        assert visitor.get(SITE + links[0]).status_code == 200  # the default alias, routed
+    wait_for(lambda: sum(scans(on, name) - before[name] for name in others) >= 20, 20, "reads on the replicas")
+    assert scans(on, home) == before[home]
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_application_reads_what_it_wrote(on: On, app: str) -> None:
+    found = json.loads(on(app).check_output("docker exec %s python manage.py shell -v 0 -c %s", container(on, app), WHO))
+    assert found == {"default": True, "replica": True, "atomic": False, "after": True, "stale": []}
+
+
+@pytest.fixture
+def drained(on: On) -> Iterator[str]:
+    """A replica that gets no more queries; afterwards it serves again."""
+    name = "split-db2"
+    for app in APPS:
+        console(on, app, f"DRAIN {name}")
+    yield name
+    on("db2").check_output("systemctl start postgresql@17-main.service")
+    for app in APPS:
+        console(on, app, f"UNDRAIN {name}")
+        wait_for(lambda app=app: states(on, app)[name] == "well", 30, f"{name} is well again for {app}")
+
+
+def test_stopping_a_drained_replica_costs_no_page(on: On, visitor: requests.Session, drained: str) -> None:
+    def busy() -> bool:
+        return any(row[2] == drained and row[3] == "active" for app in APPS for row in console(on, app, "SHOW SERVERS"))
+
+    wait_for(lambda: not busy(), 10, f"no query on {drained}")
+    stop = on("db2").run("systemctl stop --no-block postgresql@17-main.service")
+    assert stop.rc == 0
+    codes = [visitor.get(f"{SITE}/").status_code for _ in range(60)]
+    assert codes == [200] * 60
+    assert on("db2").run("systemctl is-active postgresql@17-main.service").stdout.strip() == "inactive"
+    assert all(states(on, app)[drained] != "well" for app in APPS)
