@@ -75,6 +75,7 @@ struct RRTarget {
 	unsigned n_samples, last_sample;
 	struct List pending;	/* scopes with a write whose LSN is not yet known */
 	struct RRScope scope;	/* of all clients */
+	struct RRTarget *scopes_of;	/* the first primary that is the same server: its scopes are this one's too */
 
 	uint64_t units;		/* sent there */
 };
@@ -146,6 +147,7 @@ static struct RRTarget *add_target(const char *name)
 	list_init(&target->pending);
 	list_init(&target->scope.pending_node);
 	target->scope.primary = target;
+	target->scopes_of = target;
 	safe_strcpy(target->name, name, sizeof(target->name));
 	list_append(&target_list, &target->node);
 	return target;
@@ -313,16 +315,15 @@ static void target_close(struct RRTarget *target)
 
 static void target_down(struct RRTarget *target, const char *why)
 {
-	if (target->up || !target->error[0]) {
-		log_warning("routing: %s is down: %s", target->name, why);
+	bool news = target->up || !target->error[0];
+
+	/* libpq says more on further lines */
+	snprintf(target->error, sizeof(target->error), "%.*s", (int)strcspn(why, "\n"), why);
+	if (news) {
+		log_warning("routing: %s is down: %s", target->name, target->error);
 		rr_rehome_needed = true;
 	}
 	target->up = false;
-	safe_strcpy(target->error, why, sizeof(target->error));
-	for (char *p = target->error; *p; p++) {
-		if (*p == '\n')
-			*p = ' ';
-	}
 	target_close(target);
 	target->next_check = get_cached_time() + cf_routing_check_period;
 	timer_set(target->next_check);
@@ -514,6 +515,25 @@ static void judge_members(struct RRTarget *changed)
 }
 
 /* after it was read: forgets groups that are gone, watches what is in groups */
+static bool same_server(const PgDatabase *one, const PgDatabase *other)
+{
+	return one && other && one->port == other->port && strcmpeq(one->host, other->host);
+}
+
+/* The first of the groups' primaries that is this server, or NULL. */
+static struct RRTarget *primary_at(const PgDatabase *db)
+{
+	struct List *item;
+
+	list_for_each(item, &group_list) {
+		struct RRTarget *primary = container_of(item, struct RRGroup, node)->primary;
+
+		if (same_server(find_database(primary->name), db))
+			return primary;
+	}
+	return NULL;
+}
+
 void rr_groups_end(void)
 {
 	struct List *item, *tmp, *mitem;
@@ -536,7 +556,10 @@ void rr_groups_end(void)
 	list_for_each(item, &group_list) {
 		struct RRGroup *group = container_of(item, struct RRGroup, node);
 
+		struct RRTarget *first = primary_at(find_database(group->primary->name));
+
 		group->primary->watched = true;
+		group->primary->scopes_of = first ? first : group->primary;
 		list_for_each(mitem, &group->members) {
 			container_of(mitem, struct Member, node)->target->watched = true;
 		}
@@ -1010,6 +1033,7 @@ static struct RRScope *scope_of(PgSocket *client, struct RRTarget *primary)
 {
 	struct RRScope *scope;
 
+	primary = primary->scopes_of;
 	switch (cf_routing_read_your_writes_scope) {
 	case RR_SCOPE_CLIENT:
 		/* a client writes to one primary; if rules make it two, the wider scope is right for the other */
@@ -1031,16 +1055,9 @@ static struct RRScope *scope_of(PgSocket *client, struct RRTarget *primary)
  */
 struct RRScope *rr_scope_for(PgSocket *client, PgDatabase *db)
 {
-	struct List *item;
+	struct RRTarget *primary = primary_at(db);
 
-	list_for_each(item, &group_list) {
-		struct RRTarget *primary = container_of(item, struct RRGroup, node)->primary;
-
-		if (strcmp(primary->name, db->name) == 0
-		    || (primary->port == db->port && strcmpeq(primary->host, db->host)))
-			return scope_of(client, primary);
-	}
-	return NULL;
+	return primary ? scope_of(client, primary) : NULL;
 }
 
 void rr_scope_forget(struct RRScope *scope)

@@ -79,10 +79,12 @@ static struct rr_sql_functions *read_functions;
 static uint32_t classify_stamp;
 
 /*
- * Cache of the rules' answers: a hash in order of use, least recent first.
+ * Cache of the rules' answers, by text.  With fingerprints an answer is kept
+ * twice: by the fingerprint, and by the text's shape, which is found sooner.
  */
 struct CacheEntry {
 	UT_hash_handle hh;
+	bool used;
 	enum rr_verdict verdict;
 	char target[MAX_DBNAME];
 	unsigned key_len;
@@ -124,23 +126,35 @@ static struct CacheEntry *cache_find(const char *key, unsigned key_len)
 	struct CacheEntry *entry;
 
 	HASH_FIND(hh, cache, key, key_len, entry);
-	if (entry && entry->hh.next) {
-		/* to the end of the order */
+	if (entry)
+		entry->used = true;
+	return entry;
+}
+
+/* The one that was not used for longest, roughly: what was used since it came here gets another turn. */
+static void cache_drop_one(void)
+{
+	struct CacheEntry *entry;
+
+	while (cache->used && cache->hh.next) {
+		entry = cache;
+		entry->used = false;
 		HASH_DEL(cache, entry);
 		HASH_ADD_KEYPTR(hh, cache, entry->key, entry->key_len, entry);
 	}
-	return entry;
+	cache_drop(cache);
 }
 
 static void cache_add(const char *key, unsigned key_len, enum rr_verdict verdict, const char *target)
 {
 	struct CacheEntry *entry;
 
-	if ((int64_t)(sizeof(*entry) + key_len) > cf_routing_cache_size)
+	if (key_len == 0 || (int64_t)(sizeof(*entry) + key_len) > cf_routing_cache_size)
 		return;
 	entry = malloc(sizeof(*entry) + key_len);
 	if (!entry)
 		return;
+	entry->used = false;
 	entry->verdict = verdict;
 	memcpy(entry->target, target, MAX_DBNAME);
 	entry->key_len = key_len;
@@ -148,7 +162,7 @@ static void cache_add(const char *key, unsigned key_len, enum rr_verdict verdict
 	rr_stats.cache_bytes += cache_entry_size(entry);
 	HASH_ADD_KEYPTR(hh, cache, entry->key, key_len, entry);
 	while (rr_stats.cache_bytes > (uint64_t)cf_routing_cache_size)
-		cache_drop(cache);
+		cache_drop_one();
 }
 
 /* what the client's settings say about its texts */
@@ -243,15 +257,19 @@ enum rr_sql_kind rr_classify_statement(PgSocket *client, PgPreparedStatement *ps
 	return ps->rr_kind;
 }
 
-/* Key of the cache: user, database, what the text means, the text.  0 if it has no place there. */
+enum cache_by { BY_TEXT = 't', BY_SHAPE = 's', BY_FINGERPRINT = 'f' };
+
+#define MAX_CACHE_KEY (MAX_USERNAME + MAX_DBNAME + 4 + MAX_CACHED_TEXT)
+
+/* Key of the cache: user, database, what the text means, the text.  0 if it has none. */
 static unsigned cache_key(PgSocket *client, const char *text, size_t len, bool in_transaction,
-			  char key[MAX_USERNAME + MAX_DBNAME + 4 + MAX_CACHED_TEXT])
+			  enum cache_by by, char key[MAX_CACHE_KEY])
 {
 	const char *user = client->login_user_credentials->name;
 	struct rr_sql_options options;
-	size_t used, text_len;
+	size_t used, text_len = 0;
 
-	if (cf_routing_cache == RR_CACHE_OFF || len > MAX_CACHED_TEXT)
+	if (len > MAX_CACHED_TEXT)
 		return 0;
 	client_options(client, &options);
 	used = strlen(user) + 1;
@@ -260,13 +278,20 @@ static unsigned cache_key(PgSocket *client, const char *text, size_t len, bool i
 	used += strlen(client->db->name) + 1;
 	key[used++] = in_transaction;
 	key[used++] = options.standard_conforming_strings;
-	key[used] = 'f';
-	if (cf_routing_cache == RR_CACHE_FINGERPRINT
-	    && rr_sql_fingerprint(text, len, &options, key + used + 1, &text_len))
-		return used + 1 + text_len;
-	key[used++] = 't';
-	memcpy(key + used, text, len);
-	return used + len;
+	key[used++] = by;
+	switch (by) {
+	case BY_TEXT:
+		memcpy(key + used, text, len);
+		return used + len;
+	case BY_SHAPE:
+		text_len = rr_sql_shape(text, len, key + used);
+		break;
+	case BY_FINGERPRINT:
+		if (!rr_sql_fingerprint(text, len, &options, key + used, &text_len))
+			return 0;
+		break;
+	}
+	return text_len ? used + text_len : 0;
 }
 
 static enum rr_verdict check_target(const char *res, size_t len, char target[MAX_DBNAME],
@@ -303,23 +328,33 @@ enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, boo
 			     char target[MAX_DBNAME])
 {
 	static struct RRLogLimit failed_limit, slow_limit;
-	static char key[MAX_USERNAME + MAX_DBNAME + 4 + MAX_CACHED_TEXT];
+	static char key[MAX_CACHE_KEY], fingerprint[MAX_CACHE_KEY];
+	unsigned key_len = 0, fingerprint_len = 0;
 	enum rr_verdict verdict = RR_GO_FAILED;
-	struct CacheEntry *entry;
+	struct CacheEntry *entry = NULL;
 	const char *res;
 	size_t reslen;
 	char err[256];
-	unsigned key_len;
 	usec_t spent;
 
 	memset(target, 0, MAX_DBNAME);
-	key_len = cache_key(client, text, len, in_transaction, key);
-	if (key_len) {
+	if (cf_routing_cache != RR_CACHE_OFF) {
+		if (cf_routing_cache == RR_CACHE_FINGERPRINT)
+			key_len = cache_key(client, text, len, in_transaction, BY_SHAPE, key);
+		if (!key_len)
+			key_len = cache_key(client, text, len, in_transaction, BY_TEXT, key);
 		entry = cache_find(key, key_len);
+		if (!entry && cf_routing_cache == RR_CACHE_FINGERPRINT) {
+			fingerprint_len = cache_key(client, text, len, in_transaction, BY_FINGERPRINT, fingerprint);
+			entry = cache_find(fingerprint, fingerprint_len);
+		}
 		if (entry) {
 			rr_stats.cache_hits++;
 			memcpy(target, entry->target, MAX_DBNAME);
-			return entry->verdict;
+			verdict = entry->verdict;
+			if (fingerprint_len)
+				cache_add(key, key_len, verdict, target);
+			return verdict;
 		}
 		rr_stats.cache_misses++;
 	}
@@ -350,8 +385,9 @@ enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, boo
 	if (verdict == RR_GO_FAILED) {
 		rr_stats.failures++;
 		rr_log(&failed_limit, client, "routing_rules: %s", err);
-	} else if (key_len) {
+	} else {
 		cache_add(key, key_len, verdict, target);
+		cache_add(fingerprint, fingerprint_len, verdict, target);
 	}
 	return verdict;
 }

@@ -94,17 +94,16 @@ enum {
 	C_SYMBOL = 8,	/* , ( ) [ ] . ; */
 	C_OPERATOR = 16,
 	C_DOLLAR = 32,
-	C_QUOTE = 64,	/* " */
 };
 
 static unsigned char_class(char byte)
 {
-	enum { S = C_SPACE, L = C_IDENT_START, D = C_DIGIT, P = C_SYMBOL, O = C_OPERATOR, N = C_DOLLAR, Q = C_QUOTE };
+	enum { S = C_SPACE, L = C_IDENT_START, D = C_DIGIT, P = C_SYMBOL, O = C_OPERATOR, N = C_DOLLAR };
 	/* what is above 127 is a part of a name */
 	static const unsigned char classes[256] = {
 		0, 0, 0, 0, 0, 0, 0, 0, 0, S, S, S, S, S, 0, 0,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		S, O, Q, O, N, O, O, 0, P, P, O, O, P, O, P, O,
+		S, O, 0, O, N, O, O, 0, P, P, O, O, P, O, P, O,
 		D, D, D, D, D, D, D, D, D, D, O, P, O, O, O, O,
 		O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
 		L, L, L, L, L, L, L, L, L, L, L, P, 0, P, O, L,
@@ -1070,25 +1069,44 @@ void rr_sql_classify(const char *sql, size_t len, const struct rr_sql_options *o
 
 /* ---- Shapes and fingerprints ---- */
 
+/* Outside of quotes: a comment or a dollar-quoted string begins, in which quotes are no quotes. */
+static bool hides_quotes(const char *p, const char *end)
+{
+	char next = p + 1 < end ? p[1] : '\0';
+
+	return (*p == '-' && next == '-') || (*p == '/' && next == '*') || (*p == '$' && !(char_class(next) & C_DIGIT));
+}
+
 size_t rr_sql_shape(const char *sql, size_t len, char *out)
 {
 	const char *p = sql, *end = sql + len;
 	char *start = out;
+	/* Only where names are quoted it must be known what is quoted. */
+	bool names = len > 0 && memchr(sql, '"', len) != NULL;
+	char quote = '\0';
 
 	while (p < end) {
-		if (!(char_class(*p) & (C_DIGIT | C_QUOTE))) {
-			*out++ = *p++;
-		} else if (*p == '"') {
-			return 0;
-		} else if (p > sql && is_ident_part(p[-1])) {
+		if (char_class(*p) & C_DIGIT) {
 			/* In a name, another digit may make it another one. */
-			while (p < end && (char_class(*p) & C_DIGIT))
-				*out++ = *p++;
-		} else {
-			while (p < end && (char_class(*p) & C_DIGIT))
-				p++;
-			*out++ = '0';
+			bool in_name = quote == '"' || (p > sql && is_ident_part(p[-1]));
+
+			if (!in_name)
+				*out++ = '0';
+			for (; p < end && (char_class(*p) & C_DIGIT); p++) {
+				if (in_name)
+					*out++ = *p;
+			}
+			continue;
 		}
+		if (names) {
+			if (*p == quote)
+				quote = '\0';
+			else if (quote == '\0' && (*p == '"' || *p == '\''))
+				quote = *p;
+			else if (*p == '\\' || (quote == '\0' && hides_quotes(p, end)))
+				return 0;
+		}
+		*out++ = *p++;
 	}
 	return (size_t)(out - start);
 }

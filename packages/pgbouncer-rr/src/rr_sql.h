@@ -72,8 +72,9 @@ bool rr_sql_fingerprint(const char *sql, size_t len, const struct rr_sql_options
 
 /*
  * Writes the text with each run of digits that is no part of a name as one 0; `out` needs `len` bytes.
- * Much cheaper than a fingerprint.  Texts of equal shapes are classified alike under the same options.
- * Returns the length, 0 if the text has none: it is empty, or a quoted name is in it.
+ * Much cheaper than a fingerprint.  Texts of equal shapes are classified alike under the same options,
+ * and have equal fingerprints.  Returns the length, 0 if the text has none: it is empty, or a quoted
+ * name is in it beside a comment, a backslash or a dollar-quoted string.
  */
 size_t rr_sql_shape(const char *sql, size_t len, char *out);
 

@@ -173,6 +173,28 @@ def test_cut_walreceiver_does_not_look_fresh(pooler, healed):
         assert where(pooler, wire) == "primary"
 
 
+def test_recovery_conflict_costs_the_query_alone(pooler, healed):
+    """Replay that a read on the replica holds up cancels the read: its client hears that, and nothing else changes."""
+    replica = healed.replicas[0]
+    healed.primary.sql("CREATE TABLE scratch AS SELECT generate_series(1, 10) AS n")
+    replica.configure(max_standby_streaming_delay=0)
+    replica.sql("SELECT pg_reload_conf()")
+    healed.caught_up()
+    pooler.start_builtin(**FUNCTIONS)
+    try:
+        with pooler.wire() as reader, pooler.wire() as writer:
+            reader.send(query("SELECT pg_sleep(10), inet_server_port() FROM scratch LIMIT 1"))
+            wait_for(lambda: replica.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM scratch%' AND state = 'active'") > 1)
+            writer.query("DROP TABLE scratch")
+            answer = reader.answer()
+            assert answer.error[0] == "40001" and "conflict with recovery" in answer.error[1]
+            assert pooler.states()["replica1"] == "well"
+            wait_for(lambda: where(pooler, reader) == "replica1", 5)
+    finally:
+        replica.configure(max_standby_streaming_delay="'30s'")
+        replica.sql("SELECT pg_reload_conf()")
+
+
 def test_idle_primary_does_not_look_late(pooler):
     pooler.start_builtin(routing_max_lag=1, **FUNCTIONS)
     with pooler.wire() as wire:
@@ -204,6 +226,18 @@ def test_primary_that_cannot_be_asked(pooler, healed):
     finally:
         healed.primary.sql("ALTER ROLE watcher CONNECTION LIMIT -1")
     pooler.wait_state("replica1")
+
+
+def test_why_it_is_down_is_one_line(pooler, cluster):
+    cluster.primary.sql("REVOKE CONNECT ON DATABASE app FROM PUBLIC")
+    try:
+        cluster.caught_up()
+        pooler.groups["readers"] = "app: replica1"
+        pooler.start(routing_builtin="readwrite", **FUNCTIONS)
+        pooler.wait_state("replica1", state="down")
+        assert 'routing: replica1 is down: FATAL:  permission denied for database "app"\n' in pooler.log
+    finally:
+        cluster.primary.sql("GRANT CONNECT ON DATABASE app TO PUBLIC")
 
 
 def test_member_that_is_no_replica(pooler):

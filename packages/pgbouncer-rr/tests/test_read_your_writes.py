@@ -44,6 +44,23 @@ WRITES = {
 }
 
 
+@pytest.mark.parametrize("scope", ["database", "user"])
+def test_two_groups_of_one_server_see_each_others_writes(pooler, held, scope):
+    """As with Django's aliases `default` and `replica`, both at home on the primary."""
+    pooler.databases["other"] = pooler.databases["app"]
+    pooler.groups["others"] = "other: replica1"
+    pooler.start_builtin(routing_read_your_writes_scope=scope, **FUNCTIONS)
+    count = "SELECT count(*) FROM t WHERE v = 'mine'"
+    with pooler.wire() as app, pooler.wire("other") as other:
+        assert where(pooler, other) == "replica1"
+        before = int(app.query(count).value)
+        for writer, reader in ((app, other), (other, app)):
+            writer.query(WRITE)
+            before += 1
+            assert int(reader.query(count).value) == before
+        wait_for(lambda: where(pooler, other) == "replica1", 5)
+
+
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_by_lsn(pooler, held, write):
     pooler.start_builtin(**FUNCTIONS)

@@ -388,7 +388,12 @@ def test_time_is_linear(text: str) -> None:
         ("select f1(2), $3, a_4, é5, '6 7'", "select f1(0), $3, a_4, é5, '0 0'"),
         ("1", "0"),
         ("", None),
-        ('select "f1"(2)', None),
+        ('select "f1"(2), "1""2", $3', 'select "f1"(0), "1""2", $3'),
+        ("""select '"', "1", 2, 'it''s "3"'""", """select '"', "1", 0, 'it''s "0"'"""),
+        ('select "f1"(2) -- "', None),
+        ('select "f1"(2) /* " */', None),
+        ("select $a$ \" $a$, 2", None),
+        ("select E'\\'\"', 2", None),
     ],
 )
 def test_shape(sql: str, shape: str | None) -> None:

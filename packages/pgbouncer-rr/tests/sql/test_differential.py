@@ -67,13 +67,14 @@ def test_equal_fingerprints_are_classified_alike(texts: list[str]) -> None:
 
 
 def test_equal_shapes_are_classified_alike(texts: list[str]) -> None:
-    """Other digits in the place of digits are another kind only where the shape is another too."""
+    """Other digits in the place of digits are another kind, or another fingerprint, only where the shape is another too."""
     classifier = rr_sql.Classifier(functions="f1, lower2, s.f1")
     rng = random.Random(SEED)
     same = other = 0
     for text in texts:
         # some names that end in digits, some of them functions
-        text = re.sub(r"\b(f|lower|a)\b", lambda match: match[0] + rng.choice(["", "1", "2"]), text)
+        name = rng.choice(["{}", "{}1", "{}2", '"{}"', '"{}1"', '"{} 1"'])
+        text = re.sub(r'(?<!")\b(f|lower|a)\b(?!")', lambda match: name.format(match[0]), text)
         # half of them only where a name is not touched
         digits = rng.choice([r"\d+", r"(?<![\w$])\d+"])
         changed = re.sub(digits, lambda match: str(rng.randrange(10 ** rng.randrange(1, 9))), text)
@@ -85,5 +86,6 @@ def test_equal_shapes_are_classified_alike(texts: list[str]) -> None:
         for variant in (changed.encode(), shape):
             found = classifier.classify(variant)
             assert (found.kind, found.reason) == classifier.classify(text)[:2], (text, variant)
+            assert classifier.fingerprint(variant) == classifier.fingerprint(text), (text, variant)
     print(f"\n{same} changed texts of the same shape, {other} of none or another")
     assert same > len(texts) / 10 and other > len(texts) / 100
