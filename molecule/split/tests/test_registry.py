@@ -17,6 +17,16 @@ PULL, PUSH = f"{STORE}:5000", f"{STORE}:5001"
 # A port that the firewall closes does not answer at all.
 CONNECT = "timeout 3 bash -c 'exec 3<>/dev/tcp/%s/%s'"
 
+# Begin to push a layer, as every push begins.
+UPLOAD = """
+import base64, ssl, sys, urllib.request
+registry, password = sys.argv[1:]
+trust = ssl.create_default_context(cafile=f"/etc/docker/certs.d/{registry}/ca.crt")
+login = {"Authorization": "Basic " + base64.b64encode(f"pull:{password}".encode()).decode()}
+request = urllib.request.Request(f"https://{registry}/v2/demo/blobs/uploads/", b"", login, method="POST")
+urllib.request.urlopen(request, context=trust)
+"""
+
 
 @pytest.fixture(scope="module")
 def pushed(playbook: Callable[..., Run]) -> str:
@@ -79,16 +89,10 @@ def test_pushing_again_changes_nothing(playbook: Callable[..., Run], pushed: str
     assert run.changes == 0
 
 
-def test_the_pull_instance_takes_nothing(on: On, pushed: str, secrets: dict[str, str]) -> None:
+def test_the_pull_instance_takes_nothing(on: On, secrets: dict[str, str]) -> None:
     """Not even from the account that may pull: the instance is read-only, and its process too."""
-    app, name = on("app1"), f"{PULL}/demo:other"
-    push = (
-        "export DOCKER_CONFIG=$(mktemp -d /run/login.XXXXXX); printf %%s %s | docker login -u pull --password-stdin %s; "
-        "docker tag $(docker inspect --format '{{ .Image }}' $(docker ps -q)) %s; docker push %s 2>&1; docker image rm %s"
-    )
-    said = app.run(push, secrets["registry_pull_password"], PULL, name, name, name).stdout
-    app.check_output("rm -r /run/login.*")
-    assert "405" in said or "unsupported" in said, said
+    said = on("app1").run("python3 -c %s %s %s", UPLOAD, PULL, secrets["registry_pull_password"])
+    assert "HTTP Error 405" in said.stderr
     store = on("store1")
     process = store.check_output("systemctl show --value --property MainPID docker-registry@pull.service")
     assert store.run("nsenter --target %s --mount touch /var/lib/docker-registry/x", process).rc != 0
