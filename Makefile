@@ -77,6 +77,9 @@ restore: ## restore the whole database; the site is down meanwhile (TARGET=2026-
 rotate: ## replace a secret with no failed request (SECRET=database_password, secret_key, registry_pull_password ...)
 	@$(PLAYBOOK) playbooks/rotate.yml -e secret=$(SECRET) $(ARGS)
 
+rotate-authority: ## replace the authority by which the hosts trust each other, with no failed request
+	@$(PLAYBOOK) playbooks/rotate_authority.yml
+
 plan: ## the chain of capacities of INVENTORY as a table; changes nothing
 	@$(PLAYBOOK) playbooks/plan.yml
 
@@ -98,4 +101,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain maintenance push rotate backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
