@@ -20,3 +20,10 @@ def test_the_registrys_password_is_for_root_and_for_that_registry(evaluate: Eval
 def test_another_account_makes_no_other_release(evaluate: Evaluate) -> None:
     names = {evaluate("django", "_django_release", django_image=IMAGE, django_registry_password=word) for word in ("", "a", "b")}
     assert len(names) == 1
+
+
+def test_all_that_the_container_is_made_of_makes_another_release(evaluate: Evaluate) -> None:
+    """Or the running container would be replaced in its place."""
+    given = [{}, {"django_start_timeout_seconds": 90}, {"django_stop_timeout_seconds": 90}, {"django_health_path": "/other"}]
+    names = {evaluate("django", "_django_release", django_image=IMAGE, **variables) for variables in given}
+    assert len(names) == len(given)
