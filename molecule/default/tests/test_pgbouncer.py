@@ -101,9 +101,10 @@ def pooler(host: Any, secrets: dict[str, str]) -> Pooler:
 
 @pytest.mark.parametrize("database", ["default", "replica", "direct"])
 def test_the_application_reaches_its_database(pooler: Pooler, database: str) -> None:
-    query = "SELECT current_user, current_database(), current_setting('TimeZone')"
+    # The login role of the password, which acts as the owner.
+    query = "SELECT session_user, current_user, current_database(), current_setting('TimeZone')"
     answer = pooler.run("psql -XAtq -d %s -c %s", database, query)
-    assert answer.stdout.strip() == f"{pooler.user}|{pooler.user}|UTC", answer.stderr
+    assert answer.stdout.strip() == f"{pooler.user}|demo|demo|UTC", answer.stderr
 
 
 def test_a_wrong_password_is_refused(pooler: Pooler) -> None:
