@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_a_bare_host_takes_its_place(
     assert run.code == 0, run.output[-3000:]
     before = int(on(lost).check_output("cat /var/log/nginx/access.log | wc -l"))
     assert [visitor.get(SITE, headers={"Connection": "close"}).status_code for _ in range(30)] == [200] * 30
+    time.sleep(2)  # the log is written once a second
     assert int(on(lost).check_output("cat /var/log/nginx/access.log | wc -l")) > before
     again = playbook("site.yml")
     assert (again.code, again.changed) == (0, [])

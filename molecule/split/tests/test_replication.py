@@ -103,7 +103,7 @@ def test_both_sides_verify_each_other(on: On, strange_authority: str, change: di
 
 
 def test_an_inventory_that_names_another_primary_is_refused(playbook: Callable[..., Run]) -> None:
-    run = playbook("playbooks/database.yml", site_primary="split-db2")
+    run = playbook("site.yml", "--tags", "postgresql", site_primary="split-db2")
     assert run.code != 0 and run.changes == 0
     assert "split-db2 is a replica, but the inventory says that it is the primary" in run.sentence
     assert "playbooks/switchover.yml -e to=split-db2" in run.sentence

@@ -72,19 +72,13 @@ def scans(on: On, name: str) -> int:
     return int(on(name).check_output("runuser -u postgres -- psql -XAtq -d demo -c %s", query))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def client(on: On) -> None:
-    """An app host has no client for the poolers' consoles of its own."""
-    for app in APPS:
-        on(app).check_output("apt-get install -qq -y --no-install-recommends postgresql-client-17 >/dev/null")
-
-
 @pytest.fixture(autouse=True)
-def well(on: On, client: None) -> None:
+def well(on: On) -> None:
     """All poolers have found all replicas to be well, and there is something to read."""
     for app in APPS:
         wait_for(lambda app=app: set(states(on, app).values()) == {"well"}, 30, f"{app}: {console(on, app, 'SHOW RR_TARGETS')}")
-    if not scans(on, "db1"):
+    there = "runuser -u postgres -- psql -XAtq -d demo -c 'SELECT EXISTS (SELECT FROM articles_article)'"
+    if on("db1").check_output(there) == "f":
         on("app1").check_output("docker exec %s python manage.py createsamples", container(on, "app1"))
 
 
@@ -132,11 +126,11 @@ def drained(on: On) -> Iterator[str]:
     """A replica that gets no more queries; afterwards it serves again."""
     name = "split-db2"
     for app in APPS:
-        console(on, app, f"DRAIN {name}")
+        console(on, app, f'DRAIN "{name}"')
     yield name
     on("db2").check_output("systemctl start postgresql@17-main.service")
     for app in APPS:
-        console(on, app, f"UNDRAIN {name}")
+        console(on, app, f'UNDRAIN "{name}"')
         wait_for(lambda app=app: states(on, app)[name] == "well", 30, f"{name} is well again for {app}")
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def test_both_app_hosts_take_requests(visitor: requests.Session, on: Callable[[s
     before = {name: served(name) for name in ("app1", "app2")}
     for _ in range(20):
         visitor.get(f"{SITE}/", headers={"Connection": "close"})
+    time.sleep(2)  # the log is written once a second
     for name, count in before.items():
         assert served(name) > count, f"{name} got none of 20 requests"
 
