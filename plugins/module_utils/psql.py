@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import time
 from typing import Any
 
 # How a module is told where the server is.
@@ -14,6 +16,10 @@ SERVER_OPTIONS: dict[str, Any] = {
     "port": {"type": "int", "default": 5432},
     "login_user": {"type": "str", "default": "postgres"},
 }
+
+# A server that says so answers soon: it was started a moment ago. Seconds until it is taken for one that does not.
+_STARTING = re.compile(r"the database system is (starting up|not yet accepting connections)")
+_START_SECONDS = 60
 
 
 class NotRunningError(Exception):
@@ -31,8 +37,18 @@ class Server:
 
     def run(self, sql: str, database: str = "postgres") -> str:
         """Run statements, given on standard input: a process's arguments can be read by anybody."""
+        deadline = time.monotonic() + _START_SECONDS
+        while _STARTING.search((done := self._psql(sql, database)).stderr) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        if done.returncode == 2:  # psql's own code for a connection that could not be made or was lost
+            raise NotRunningError(done.stderr.strip())
+        if done.returncode != 0:
+            raise RefusedError(f"PostgreSQL refuses a statement: {done.stderr.strip()}")
+        return done.stdout
+
+    def _psql(self, sql: str, database: str) -> subprocess.CompletedProcess[str]:
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 [*self.command, "-d", database],
                 input=sql,
                 user=self.user,
@@ -46,11 +62,6 @@ class Server:
             )
         except (FileNotFoundError, LookupError, ValueError) as error:
             raise NotRunningError(f"psql cannot be run: {error}") from error
-        if done.returncode == 2:  # psql's own code for a connection that could not be made or was lost
-            raise NotRunningError(done.stderr.strip())
-        if done.returncode != 0:
-            raise RefusedError(f"PostgreSQL refuses a statement: {done.stderr.strip()}")
-        return done.stdout
 
     def ask(self, query: str, database: str = "postgres") -> dict[str, Any]:
         """Return the one JSON object that the query makes."""

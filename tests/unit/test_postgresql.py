@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.fairlead.site.plugins.module_utils import psql
 from ansible_collections.fairlead.site.plugins.module_utils.postgresql import (
     ObjectsError,
     plan_inside,
@@ -285,3 +287,18 @@ def test_the_log_is_archived_only_if_told_how(render_tree: Callable[..., dict[st
     assert configuration(render_tree)["archive_mode"] == "off"
     found = configuration(render_tree, postgresql_archive_command="test '%p' -a x")
     assert (found["archive_mode"], found["archive_command"]) == ("on", "test ''%p'' -a x")
+
+
+def test_a_server_that_is_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [(2, "", "FATAL:  the database system is not yet accepting connections"), (0, "{}\n", "")]
+    monkeypatch.setattr(psql.Server, "_psql", lambda *_: subprocess.CompletedProcess("psql", *said.pop(0)))
+    server = psql.Server({"login_user": "postgres", "socket_dir": "/run/postgresql", "port": 5432})
+    assert server.ask("SELECT json_build_object()") == {}
+    assert said == []
+
+
+def test_a_server_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = subprocess.CompletedProcess("psql", 2, "", "connection to server failed: No such file or directory")
+    monkeypatch.setattr(psql.Server, "_psql", lambda *_: answer)
+    with pytest.raises(psql.NotRunningError, match="No such file"):
+        psql.Server({"login_user": "postgres", "socket_dir": "/run/postgresql", "port": 5432}).run("SELECT 1")
