@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # Files that are there for the secret's sake.
-OWN = re.compile(r"/srv/demo/releases/[0-9a-f]+/secrets/[A-Z_]+|/etc/pgbackrest/conf\.d/secrets\.conf|/etc/[a-z/0-9-]+\.key")
+OWN = re.compile(r"/srv/demo/releases/[0-9a-f.]+/secrets/[A-Z_]+|/etc/pgbackrest/conf\.d/secrets\.conf|/etc/[a-z/0-9-]+\.key")
 
 # What is no file yet, as files below /run.
 GATHER = """

@@ -1,29 +1,82 @@
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 Evaluate = Callable[..., Any]
 
 IMAGE = "192.0.2.41:5000/shop@sha256:" + "0" * 64
 
 
-def test_the_registrys_password_is_for_root_and_for_that_registry(evaluate: Evaluate) -> None:
-    (file,) = evaluate("django", "_django_login_files", django_name="shop", django_image=IMAGE, django_registry_password="p:w")
-    assert (file["path"], file["mode"], file["secret"]) == ("/run/shop-registry/config.json", "0600", True)
-    login = base64.b64encode(b"pull:p:w").decode()
-    assert json.loads(file["content"]) == {"auths": {"192.0.2.41:5000": {"auth": login}}}
-
-
 def test_another_account_makes_no_other_release(evaluate: Evaluate) -> None:
-    names = {evaluate("django", "_django_release", django_image=IMAGE, django_registry_password=word) for word in ("", "a", "b")}
+    names = {evaluate("django", "_django_id", django_image=IMAGE, django_registry_password=word) for word in ("", "a", "b")}
     assert len(names) == 1
 
 
 def test_all_that_the_container_is_made_of_makes_another_release(evaluate: Evaluate) -> None:
     """Or the running container would be replaced in its place."""
     given = [{}, {"django_start_timeout_seconds": 90}, {"django_stop_timeout_seconds": 90}, {"django_health_path": "/other"}]
-    names = {evaluate("django", "_django_release", django_image=IMAGE, **variables) for variables in given}
+    names = {evaluate("django", "_django_id", django_image=IMAGE, **variables) for variables in given}
     assert len(names) == len(given)
+
+
+def test_the_size_of_a_host_makes_no_other_release(evaluate: Evaluate) -> None:
+    """Hosts of different sizes run the same release; but each its own container."""
+    given = [{"django_workers": 3}, {"django_workers": 9, "django_memory_mb": 4096, "django_cpus": 4.0}]
+    assert len({evaluate("django", "_django_id", django_image=IMAGE, **variables) for variables in given}) == 1
+    assert "--workers=9" in evaluate("django", "_django_spec.command", django_image=IMAGE, django_workers=9)
+
+
+def test_a_release_of_before_keeps_its_own_id(evaluate: Evaluate) -> None:
+    assert evaluate("django", "_django_id", django_image=IMAGE, django_release="0123456789ab") == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"),
+    [
+        ("50%", [["a"], ["b", "c", "d"], ["e"]]),
+        ("1", [["a"], ["b"], ["c"], ["d"], ["e"]]),
+        (2, [["a"], ["b", "c"], ["d", "e"]]),
+        ("100%", [["a"], ["b", "c", "d", "e"]]),
+    ],
+)
+def test_the_first_host_goes_alone(evaluate: Evaluate, size: str | int, batches: list[list[str]]) -> None:
+    assert evaluate("django", "_django_batches", django_batch_size=size, ansible_play_hosts_all=list("abcde")) == batches
+
+
+def test_one_host_is_one_batch(evaluate: Evaluate) -> None:
+    assert evaluate("django", "_django_batches", ansible_play_hosts_all=["a"]) == [["a"]]
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        ({"django_image": "shop:latest"}, "names no image by content"),
+        ({"django_image_archive": "/none.tar"}, "no such file on the controller"),
+        ({"django_secrets": {"KEY": ""}}, "no value for KEY"),
+        ({"django_drain_seconds": 30}, "cut off"),
+        ({"django_stop_timeout_seconds": 35}, "cut off"),
+        ({"django_batch_size": "0%"}, "use a number of hosts"),
+        ({"django_error_share": 5}, "between 0 and 1"),
+        ({"django_accept": ["all"]}, "destructive and unlinted"),
+        ({"django_keep_releases": 1}, "keep 2 at least"),
+    ],
+)
+def test_bad_input_has_its_sentence(evaluate: Evaluate, variables: dict[str, Any], word: str) -> None:
+    good = {"django_image": IMAGE}
+    assert all(item["ok"] for item in evaluate("django", "_django_requirements", **good))
+    (said,) = [item for item in evaluate("django", "_django_requirements", **good | variables) if not item["ok"]]
+    assert word in said["otherwise"]
+
+
+def test_what_any_host_said_counts(evaluate: Evaluate) -> None:
+    hostvars = {
+        "a": {"__django_prepare": {"problem": ""}, "__django_switch": {"problem": "", "changed": True}},
+        "b": {"__django_prepare": {"problem": ""}, "__django_switch": {"unreachable": True, "msg": "no way there"}},
+        "c": {"__django_switch": {"problem": "not healthy"}, "__django_back": {"problem": "no"}},
+    }
+    given = {"hostvars": hostvars, "ansible_play_hosts_all": list("abc")}
+    assert evaluate("django", "_django_problems", **given) == ["b: no way there", "c: not healthy"]
+    assert evaluate("django", "_django_stranded", **given) == ["c: no"]

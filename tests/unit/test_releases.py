@@ -1,0 +1,229 @@
+"""What the records say, how releases differ, and what the controller brings along."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fairlead.site.plugins.action import release as action
+from ansible_collections.fairlead.site.plugins.module_utils import engine, releases
+from ansible_collections.fairlead.site.plugins.modules import release as module
+from conftest import ROOT
+
+
+def record(name: str, result: str, *irreversible: str) -> dict[str, Any]:
+    return {"id": name, "result": result, "irreversible": list(irreversible)}
+
+
+@pytest.mark.parametrize(
+    ("records", "good", "current", "target"),
+    [
+        ([], [], "", ""),
+        ([record("a", "live")], ["a"], "a", ""),
+        ([record("a", "live"), record("b", "live")], ["a", "b"], "b", "a"),
+        ([record("a", "live"), record("b", "failed")], ["a"], "a", ""),
+        # One that was put back into service is the newest again, and what it replaced is no longer good.
+        ([record("a", "live"), record("b", "live"), record("c", "live"), record("c", "rolled_back"), record("b", "live")],
+         ["a", "b"], "b", "a"),
+        ([record("a", "live"), record("b", "live"), record("a", "live")], ["b", "a"], "a", "b"),
+        # A controller was killed while c came: it was never good.
+        ([record("a", "live"), record("b", "live")], ["a", "b"], "c", "b"),
+    ],
+)  # fmt: skip
+def test_where_a_rollback_goes(records: list[dict[str, Any]], good: list[str], current: str, target: str) -> None:
+    assert releases.good(records) == good
+    assert releases.last_good(records, current) == target
+
+
+def test_migrations_since_a_release_count_whatever_became_of_those_that_brought_them() -> None:
+    records = [record("a", "live", "app.0001"), record("b", "failed", "app.0002"), record("c", "live", "app.0003")]
+    assert releases.irreversible_since(records, "a") == ["app.0002", "app.0003"]
+    assert releases.irreversible_since(records, "c") == []
+    assert releases.irreversible_since([*records, record("a", "live")], "a") == []
+
+
+def test_a_line_that_was_cut_off_is_no_record() -> None:
+    text = json.dumps(record("a", "live")) + '\n{"id": "b", "resu'
+    assert [item["id"] for item in releases.read(text)] == ["a"]
+
+
+def test_a_release_has_one_row_and_its_last_word() -> None:
+    rows = releases.history([record("a", "live"), record("b", "live"), record("b", "rolled_back"), record("a", "live")])
+    assert [(row["id"], row["result"], row["times_live"]) for row in rows] == [("a", "live", 2), ("b", "rolled_back", 1)]
+
+
+def test_a_difference_shows_fingerprints_of_secrets() -> None:
+    before = releases.shown({"image": "a", "environment": {"X": "1"}}, {"KEY": "former"})
+    after = releases.shown({"image": "a", "environment": {"X": "2"}}, {"KEY": "new"})
+    assert [line.split(":")[0] for line in after if line not in before] == ["secret KEY", "environment X"]
+    assert "former" not in str(before) and "new" not in str(after)
+    assert releases.shown({}, {"KEY": "new"}) == releases.shown({}, {"KEY": "new"})
+
+
+def entry(status: int = 200, seconds: float = 0.1, upstream: str = "unix:/x") -> str:
+    return json.dumps({"upstream": upstream, "status": status, "request_time": seconds})
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([], ""),
+        ([entry()] * 50, ""),
+        # Two failures may be anything; what nginx answers itself is not the application's.
+        ([entry(500)] * 2, ""),
+        ([entry(503, upstream="")] * 50, ""),
+        ([entry()] * 97 + [entry(502)] * 3, ""),
+        ([entry()] * 27 + [entry(502)] * 3, "3 of 30 requests failed, more than 5.0%"),
+        ([entry(seconds=3)] * 19, ""),
+        ([entry()] * 18 + [entry(seconds=3)] * 2, "5 % of 20 requests took 3.00 s or more, beyond 2 s"),
+        (["not JSON", "{}", "[]"], ""),
+    ],
+)
+def test_what_nginxs_log_says_of_the_canary(lines: list[str], sentence: str) -> None:
+    assert releases.judged(lines, share=0.05, latency=2)[0] == sentence
+
+
+def test_output_comes_without_the_engines_frames() -> None:
+    stream = b"".join(bytes([kind, 0, 0, 0]) + len(text).to_bytes(4, "big") + text for kind, text in ((1, b"out\n"), (2, b"err\n")))
+    assert b"".join(engine.frames(stream)) == b"out\nerr\n"
+
+
+def test_a_controller_that_has_ended_is_known_as_such() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    name = action.owner()["process"].split(":")[0]
+    process = f"{name}:{child.pid}:{action.began(str(child.pid))}"
+    assert not action.dead(process)
+    child.kill()
+    child.wait()
+    assert action.dead(process)
+    assert not action.dead("another-machine:1:1")
+    # The number of one that has gone may be another's by now.
+    assert action.dead(f"{name}:{os.getpid()}:1")
+
+
+def test_the_judge_comes_with_its_linter(tmp_path: Path) -> None:
+    (tmp_path / "linter").mkdir()
+    (tmp_path / "linter/x.py").write_text("")
+    made = base64.b64decode(action.bundle(str(ROOT / "roles/django/files/judge.py"), str(tmp_path)))
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        assert archive.namelist() == ["__main__.py", "linter/x.py"]
+
+
+def test_the_judge_says_what_refused(tmp_path: Path) -> None:
+    """In any image with Python: its command's own words, and one line for the host."""
+    (tmp_path / "manage.py").write_text("import sys\nprint('no, not', sys.argv[1])\nsys.exit(1)\n")
+    request = {"manage": "manage.py", "debug_allowed": True, "gates": [["check", "--deploy"]]}
+    judge = ROOT / "roles/django/files/judge.py"
+    done = subprocess.run([sys.executable, judge, json.dumps(request)], cwd=tmp_path, capture_output=True, text=True)
+    answer = json.loads(done.stdout.rpartition(module.MARK)[2])
+    assert answer == {"refused_by": "check", "words": "no, not check\n"}
+
+
+class Lock(module.Lock):
+    def __init__(self, root: Path, who: str) -> None:
+        super().__init__(str(root), {"who": who, "process": f"{who}:1:1"}, expiry=60)
+
+
+@pytest.fixture(autouse=True)
+def anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files belong to root on a host; here they are the test's."""
+    monkeypatch.setattr(os, "fchown", lambda *given: None)
+
+
+def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path: Path) -> None:
+    anna, ben = Lock(tmp_path, "anna"), Lock(tmp_path, "ben")
+    anna.take("")
+    anna.take("")
+    with pytest.raises(module.LockedError, match="locked by anna since .*, whose last sign of life is 0 s old"):
+        ben.take("")
+    ben.give_back()
+    assert anna.holder()["who"] == "anna"
+    anna.give_back()
+    ben.take("")
+
+
+def test_a_lock_ends_without_a_sign_of_life_or_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, ben = Lock(tmp_path, "anna"), Lock(tmp_path, "ben")
+    anna.take("")
+    ben.take(taken_over="anna:1:1")
+    assert ben.holder()["who"] == "ben"
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    anna.take("")
+    assert anna.holder()["who"] == "anna"
+
+
+def test_a_persons_lock_has_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, ben = Lock(tmp_path, "anna"), Lock(tmp_path, "ben")
+    anna.beat("The fair opens at noon.")
+    later = time.time() + 10_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(module.LockedError, match="The fair opens at noon"):
+        ben.take("")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> module.Host:
+    parameters = {"root": str(tmp_path), "name": "shop", "owner": {"who": "anna", "process": "x:1:1"}, "options": {}}
+    (tmp_path / "static").mkdir()
+    return module.Host(parameters, check=False)
+
+
+def make(host: module.Host, slot: str, **files: str) -> None:
+    folder = Path(host.folder(slot))
+    (folder / "static").mkdir(parents=True)
+    (folder / "release.json").write_text(json.dumps({"id": slot}))
+    for name, text in files.items():
+        (folder / "static" / name).write_text(text)
+
+
+def test_static_files_stay_as_long_as_a_release_has_them(host: module.Host) -> None:
+    make(host, "a", old="1", both="1", plain="of a")
+    make(host, "b", new="2", both="1", plain="of b")
+    for slot in ("a", "b"):
+        host.publish_static(slot)
+    static = Path(host.root) / "static"
+    assert {path.name: path.read_text() for path in static.iterdir()} == {"old": "1", "both": "1", "new": "2", "plain": "of b"}
+    host.publish_static("a")
+    assert (static / "plain").read_text() == "of a"
+    host.link("b")
+    host.publish_static("b")
+    host.engine.remove_image = lambda name: None  # type: ignore[method-assign]
+    host.options["keep"] = 2
+    (Path(host.root) / "records.jsonl").write_text(json.dumps(record("b", "live")) + "\n")
+    host.prune("b")
+    assert {path.name for path in static.iterdir()} == {"both", "new", "plain"}
+    assert [path.name for path in (Path(host.root) / "releases").iterdir()] == ["b"]
+
+
+def test_a_release_of_another_size_gets_another_folder(host: module.Host) -> None:
+    make(host, "a")
+    host.parameters["again"] = False
+    assert host.slot_for("a", {"id": "a"}, "a") == "a"
+    assert host.slot_for("a", {"id": "a", "cpus": 4}, "a") == "a.2"
+    assert host.slot_for("b", {"id": "b"}, "a") == "b"
+    host.parameters["again"] = True
+    assert host.slot_for("a", {"id": "a"}, "a") == "a.2"
+
+
+def test_lines_of_a_log_are_read_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with module.tail(str(log), module.log_size(str(log))) as read, log.open("a") as stream:
+        stream.write("one\ntw")
+        stream.flush()
+        assert read() == ["one"]
+        stream.write("o\n")
+        stream.flush()
+        assert read() == ["two"]
+    with module.tail(str(tmp_path / "none"), 0) as read:
+        assert read() == []
