@@ -96,3 +96,14 @@ def evaluate() -> Callable[..., Any]:
         return templar(role, variables).template(trust_as_template("{{ " + expression + " }}"))
 
     return value
+
+
+@pytest.fixture
+def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
+    """A function (role, **variables) → the first sentence with which the role refuses them; empty if it takes them."""
+
+    def sentence(role: str, **variables: Any) -> str:
+        requirements = evaluate(role, f"_{role}_requirements", **variables)
+        return next((str(requirement["otherwise"]) for requirement in requirements if not requirement["ok"]), "")
+
+    return sentence
