@@ -3,7 +3,14 @@
 MAKEFLAGS += --no-print-directory
 INVENTORY ?= inventories/prod
 comma = ,
-PLAYBOOK = scripts/controller && .venv/bin/ansible-playbook -i $(INVENTORY)
+ANSIBLE = .venv/bin/ansible-playbook -i $(INVENTORY)
+PLAYBOOK = scripts/controller && $(ANSIBLE)
+# For verbs whose result is what they say: that alone is printed.
+REPORT = scripts/controller && ANSIBLE_STDOUT_CALLBACK=fairlead.site.plain $(ANSIBLE)
+# What a terminal is needed for.
+ATTACH = scripts/controller && scripts/attach $(ANSIBLE)
+# Words of a person, as extra variables, whatever they hold: $(call given,run host) is {"run": "$RUN", "host": "$HOST"}.
+given = -e "$$(.venv/bin/python -c 'import json, os, sys; print(json.dumps({n: os.environ.get(n.upper(), "") for n in sys.argv[1:]}))' $(1))"
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +38,25 @@ molecule: ## molecule scenarios alone (SCENARIO=default)
 
 deploy: ## site.yml on INVENTORY (default inventories/prod)
 	@$(PLAYBOOK) site.yml $(ARGS)
+
+status: ## what runs where, and what is not as recorded; changes nothing (FORMAT=json)
+	@$(REPORT) playbooks/status.yml -e format=$(or $(FORMAT),table) $(ARGS)
+
+doctor: ## what would stop a deploy, each with its remedy; changes nothing (FORMAT=json)
+	@$(REPORT) playbooks/doctor.yml -e format=$(or $(FORMAT),text) $(ARGS)
+
+logs: ## what the site logged, all hosts in order (SINCE=10m GREP=words REQUEST=id FOLLOW=1 ARGS='--limit app')
+	@$(if $(FOLLOW),$(ATTACH),$(REPORT)) playbooks/logs.yml $(call given,since grep request follow) $(ARGS)
+
+exec: ## a command in the running release (RUN='manage showmigrations', RUN=shell, RUN=dbshell, RUN=...; HOST=app2)
+	@$(ATTACH) playbooks/exec.yml $(call given,run host) -e tty=$$([ -t 0 ] && [ -t 1 ] && echo true || echo false) $(ARGS)
+
+parity: ## every difference between two sites, expected ones marked (A=inventories/dev B=inventories/prod)
+	@$(MAKE) parity-side INVENTORY=$(A) SIDE="-e save=$(CURDIR)/.cache/parity.json"
+	@$(MAKE) parity-side INVENTORY=$(B) SIDE="-e against=$(CURDIR)/.cache/parity.json"
+
+parity-side:
+	@mkdir -p .cache && $(REPORT) playbooks/parity.yml -e format=$(or $(FORMAT),table) $(SIDE) $(ARGS)
 
 drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
 	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
@@ -101,4 +127,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: help demo demo-down test test-all lint unit molecule deploy status doctor logs exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
