@@ -21,7 +21,11 @@ Record = dict[str, Any]
 
 
 class ReleaseError(Exception):
-    """Why a step cannot be done, in one sentence."""
+    """Why a step cannot be done, in one sentence; and what a program said, which may be long, and is not kept."""
+
+    def __init__(self, sentence: str, words: str = "") -> None:
+        super().__init__(sentence)
+        self.words = words
 
 
 def read(text: str) -> list[Record]:
@@ -51,6 +55,12 @@ def good(records: Iterable[Record]) -> list[str]:
 def last_good(records: Iterable[Record], current: str) -> str:
     """Where a rollback goes that names no release: the newest good one that is not running. None: empty."""
     return next((name for name in reversed(good(records)) if name != current), "")
+
+
+def worth_keeping(records: list[Record], count: int) -> list[str]:
+    """The last that served, whatever came after, and among them always the good one before the one in service."""
+    served = [row["id"] for row in history(records) if row["times_live"]]
+    return list(dict.fromkeys(good(records)[-2:] + served))[:count]
 
 
 def irreversible_since(records: Iterable[Record], release: str) -> list[str]:

@@ -105,6 +105,10 @@ problem:
   description: Why the step did not come to its end; empty if it did.
   returned: always
   type: str
+words:
+  description: What a program said about it.
+  returned: always
+  type: str
 """
 
 import base64
@@ -196,7 +200,12 @@ class Lock:
         holder = self.holder()
         if holder and holder.get("process") not in (self.owner["process"], taken_over):
             raise LockedError(holder, self.expiry)
-        self.beat(holder.get("reason", ""))
+        try:
+            self.beat(holder.get("reason", ""))
+        except OSError:
+            # What clears a full disk up must not fail of it.
+            if holder.get("process") != self.owner["process"]:
+                raise
 
     def beat(self, reason: str = "") -> None:
         found = json_of(self.path)
@@ -291,7 +300,7 @@ class Host:
             "release": release,
             "slot": slot,
             "current": current,
-            "back": current if current != slot else self.good_slot(records, release),
+            "back": self.back(current, slot, records),
             "new": not self.spec(slot),
             "image_missing": not self.engine.has_image(wanted["image"]),
             "records": records,
@@ -327,10 +336,12 @@ class Host:
         taken = [int((slot.split(".") + ["1"])[1]) for slot in made]
         return release if not taken else f"{release}.{max(taken) + 1}"
 
-    def good_slot(self, records: list[dict[str, Any]], release: str) -> str:
-        """Where to go back to when the release itself is in service already, on this host."""
-        slots = self.slots(releases.last_good(records, release) or "-")
-        return slots[-1] if slots else ""
+    def back(self, current: str, slot: str, records: list[dict[str, Any]]) -> str:
+        """Where this host goes if the release fails: what is in service, unless a deployment that never ended left it there."""
+        if self.id_of(current) in releases.good(records):
+            return current
+        slots = self.slots(releases.last_good(records, self.id_of(slot)) or "-")
+        return slots[-1] if slots else current if current != slot else ""
 
     def stale_lock(self) -> bool:
         """A deployment did not come to its end."""
@@ -356,7 +367,7 @@ class Host:
             write(self.folder(slot) + "/release.json", (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode())
         elif self.parameters["spec"] and self.options.get("migrates"):
             judgement = self.judge(slot, spec)
-        return {"changed": True, "started": started, "static": self.static_hash(slot), **judgement}
+        return {"changed": True, "started": started, **judgement}
 
     def require_disk(self) -> None:
         for folder in (self.engine.data_folder(), self.root):
@@ -580,7 +591,7 @@ class Host:
                 self.engine.remove(name)
         before, found, said = output.rpartition(MARK)
         if not found:
-            raise ReleaseError(f"The image could not be asked (exit status {code}): {output[-2000:].strip()}")
+            raise ReleaseError(f"The image could not be asked (exit status {code}).", output[-2000:].strip())
         answer: Result = json.loads(said.splitlines()[0])
         answer["output"] = before[-4000:].strip()
         return answer
@@ -591,7 +602,9 @@ class Host:
         request |= {"manage": self.options["manage"]}
         answer = self.ask(slot, spec, request, migrates, float(self.options["judge_seconds"]))
         if answer["refused_by"]:
-            raise ReleaseError(f"Release {spec['id']} is refused by '{answer['refused_by']}'. Its words: {answer['words'].strip()}")
+            raise ReleaseError(
+                f"Release {spec['id']} is refused by '{answer['refused_by']}'.", f"Its words: {answer['words'].strip()}"
+            )
         if migrates:
             self.require_accepted(answer)
         return {key: answer[key] for key in ("pending", "heads", "notes") if key in answer}
@@ -624,8 +637,8 @@ class Host:
             if not answer["refused_by"] or "lock timeout" not in answer["words"]:
                 break
         if answer["refused_by"]:
-            tries, words = attempt + 1, answer["words"].strip()
-            raise ReleaseError(f"Release {spec['id']} is refused by '{answer['refused_by']}' (tried {tries} times): {words}")
+            sentence = f"Release {spec['id']} is refused by '{answer['refused_by']}', tried {attempt + 1} times."
+            raise ReleaseError(sentence, f"Its words: {answer['words'].strip()}")
         return {"changed": True, "heads": answer["heads"], "tries": attempt + 1}
 
     # The switch
@@ -656,12 +669,15 @@ class Host:
             self.engine.start(name)
             self.await_health(slot, spec)
         except ReleaseError as error:
-            with contextlib.suppress(ReleaseError):
-                last = self.engine.logs(name, 40).strip()
-                error = ReleaseError(f"{error} Its last lines: {last}")
+            last = self.last_lines(name)
             self.engine.remove(name)
-            raise error from None
+            raise ReleaseError(str(error), last) from None
         self.engine.restart_always(name)
+
+    def last_lines(self, name: str) -> str:
+        with contextlib.suppress(ReleaseError):
+            return f"Its last lines: {self.engine.logs(name, 20).strip()}"
+        return ""
 
     def await_health(self, slot: str, spec: dict[str, Any]) -> None:
         """So many good answers in a row, at its own socket, asked as nginx asks."""
@@ -702,8 +718,7 @@ class Host:
                 elif found["State"].get("Health", {}).get("Status") == "unhealthy":
                     problem = "its container is unhealthy"
                 if problem:
-                    last = self.engine.logs(self.container(slot), 20).strip() if found else ""
-                    raise ReleaseError(f"As it served, {problem}. Its last lines: {last}")
+                    raise ReleaseError(f"As it served, {problem}.", self.last_lines(self.container(slot)))
                 if time.monotonic() >= deadline:
                     return {"requests": count, "failed_requests": failed}
                 time.sleep(1)
@@ -718,30 +733,33 @@ class Host:
         slot = self.parameters["slot"]
         cut_off: list[str] = []
         if failed and current == slot and not options["back"]:
-            # The first release of all, which is none.
+            # It was to be the first one.
             os.unlink(self.root + "/current")
             current = ""
         for other in self.containers():
             if other != current:
                 cut_off += self.retire(other)
+        record["seconds"] = round(time.time() - started.timestamp(), 1)
+        written = [self.described(slot, record)]
+        back = options["back"]
+        if not failed and options["rollback"] and back and self.id_of(back) != record["id"]:
+            gone = {**record, "result": "rolled_back", "reason": f"rollback to {record['id']}"}
+            written.insert(0, self.described(back, gone))
         if failed and current != slot and not self.ever_good(slot):
             shutil.rmtree(self.folder(slot), ignore_errors=True)
-        record["seconds"] = round(time.time() - started.timestamp(), 1)
-        spec = self.spec(slot)
-        record["environment_hash"] = options["environment_hash"] or spec.get("environment_hash", "")
-        record["image"] = record["image"] or spec.get("image", "")
-        written = [record]
-        former = self.id_of(options["back"])
-        if not failed and options["rollback"] and former and former != record["id"]:
-            written.insert(
-                0, {**record, "id": former, "image": self.spec(options["back"]).get("image", ""), "result": "rolled_back"}
-            )
-            record["irreversible"] = []
         with open(self.root + "/records.jsonl", "a", encoding="utf-8") as stream:
             for item in written:
                 stream.write(json.dumps(item, sort_keys=True) + "\n")
         self.prune(current)
         return {"changed": True, "written": written, "cut_off": cut_off}
+
+    def described(self, slot: str, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with what its folder says; one of a refused release had no such folder, and has said so itself."""
+        spec = self.spec(slot)
+        if not spec:
+            return record
+        found = {"image": spec["image"], "environment_hash": spec["environment_hash"], "static": self.static_hash(slot)}
+        return {**record, **found, "id": self.id_of(slot)}
 
     def ever_good(self, slot: str) -> bool:
         return self.id_of(slot) in releases.good(self.records())
@@ -766,9 +784,9 @@ class Host:
         return cut_off
 
     def prune(self, current: str) -> None:
-        """Keep the one in service and the last good ones; of the others go folder, static files and image."""
-        keep, good = int(self.options["keep"]), releases.good(self.records())
-        kept = {slot for name in good[-keep:] for slot in self.slots(name)[-1:]} | {current}
+        """Keep the last releases that served, and the one to go back to; of the others go folder, static files and image."""
+        names = releases.worth_keeping(self.records(), int(self.options["keep"]))
+        kept = {slot for name in names for slot in self.slots(name)[-1:]} | {current}
         gone = [slot for slot in os.listdir(self.root + "/releases") if slot not in kept]
         images = {self.spec(slot).get("image") for slot in gone} - {self.spec(slot).get("image") for slot in kept} - {None}
         for slot in gone:
@@ -812,12 +830,12 @@ def ask_health(folder: str, spec: dict[str, Any]) -> str:
     try:
         connection.request("GET", spec["health_path"], headers={"Host": spec["host"], "X-Forwarded-Proto": "https"})
         answer = connection.getresponse()
-        body = answer.read(200).decode(errors="replace")
+        answer.read()
     except (OSError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
-    return "" if answer.status == 200 else f"{answer.status} {body}"
+    return "" if answer.status == 200 else f"{answer.status} {answer.reason}"
 
 
 def connections(processes: Iterable[str]) -> int:
@@ -957,14 +975,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     step = module.params["step"]
-    result: Result = {"changed": False, "problem": "", "holder": {}}
+    result: Result = {"changed": False, "problem": "", "words": "", "holder": {}}
     try:
         if not module.check_mode or step in ("inspect", "history"):
             result |= perform(Host(module.params, module.check_mode), step)
     except LockedError as error:
         result |= {"problem": str(error), "holder": error.holder}
     except ReleaseError as error:
-        result |= {"problem": str(error)}
+        result |= {"problem": str(error), "words": error.words}
     except OSError as error:
         result |= {"problem": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
     for said in result.pop("cut_off", []):

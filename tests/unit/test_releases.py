@@ -44,6 +44,12 @@ def test_where_a_rollback_goes(records: list[dict[str, Any]], good: list[str], c
     assert releases.last_good(records, current) == target
 
 
+def test_what_is_kept_to_go_back_to() -> None:
+    records = [record("a", "live"), record("b", "live"), record("c", "failed"), record("d", "live"), record("d", "rolled_back")]
+    assert releases.worth_keeping(records, 2) == ["a", "b"]
+    assert releases.worth_keeping(records, 3) == ["a", "b", "d"]
+
+
 def test_migrations_since_a_release_count_whatever_became_of_those_that_brought_them() -> None:
     records = [record("a", "live", "app.0001"), record("b", "failed", "app.0002"), record("c", "live", "app.0003")]
     assert releases.irreversible_since(records, "a") == ["app.0002", "app.0003"]
@@ -227,3 +233,23 @@ def test_lines_of_a_log_are_read_whole(tmp_path: Path) -> None:
         assert read() == ["two"]
     with module.tail(str(tmp_path / "none"), 0) as read:
         assert read() == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "current", "slot", "back"),
+    [
+        ([], "", "a", ""),
+        # Of before there were records.
+        ([], "x", "a", "x"),
+        ([record("a", "live")], "a", "b", "a"),
+        # In service, and recorded: another host fails.
+        ([record("a", "live"), record("b", "live")], "b", "b", "b"),
+        # A controller was killed after this host had been switched.
+        ([record("a", "live")], "b", "b", "a"),
+        ([record("a", "live")], "b", "c", "a"),
+    ],
+)
+def test_where_a_host_goes_back_to(host: module.Host, lines: list[dict[str, Any]], current: str, slot: str, back: str) -> None:
+    for name in "abx":
+        make(host, name)
+    assert host.back(current, slot, lines) == back
