@@ -1,0 +1,24 @@
+"""New Relic's agent, by its own NEW_RELIC_* variables, and with the licence key from a file."""
+
+import os
+
+from fairlead_agents import value
+
+
+def start():
+    key = value("NEW_RELIC_LICENSE_KEY")
+    if not key:
+        return
+    os.environ["NEW_RELIC_METADATA_RELEASE_TAG"] = os.environ.get("RELEASE", "")
+    os.environ["NEW_RELIC_PROCESS_HOST_DISPLAY_NAME"] = value("NEW_RELIC_PROCESS_HOST_DISPLAY_NAME")
+    # The agent reads its key from the environment as it is imported, and never again. Programs that the application starts are
+    # not to inherit it.
+    given = os.environ.get("NEW_RELIC_LICENSE_KEY")
+    os.environ["NEW_RELIC_LICENSE_KEY"] = key
+    try:
+        import newrelic.agent
+
+        newrelic.agent.initialize()
+    finally:
+        if given is None:
+            del os.environ["NEW_RELIC_LICENSE_KEY"]
