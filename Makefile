@@ -36,8 +36,20 @@ unit: ## tests that need no container
 molecule: ## molecule scenarios alone (SCENARIO=default)
 	@scripts/test molecule $(SCENARIO)
 
-deploy: ## site.yml on INVENTORY (default inventories/prod)
+site: ## site.yml on INVENTORY (default inventories/prod): all of the site, its application among it
 	@$(PLAYBOOK) site.yml $(ARGS)
+
+deploy: ## the application alone, as the inventory describes it, with no failed request (DRY=1 AGAIN=1 ACCEPT=destructive)
+	@$(PLAYBOOK) playbooks/deploy.yml $(if $(DRY),--check --diff) $(if $(AGAIN),-e again=true) $(if $(ACCEPT),-e accept=$(ACCEPT)) $(ARGS)
+
+rollback: ## back to the last good release, image and environment (RELEASE=id FORCE=1)
+	@$(PLAYBOOK) playbooks/rollback.yml $(if $(RELEASE),-e release=$(RELEASE)) $(if $(FORCE),-e force=true) $(ARGS)
+
+releases: ## what became of each release, and what serves (RELEASE=id AUDIT=1 FORMAT=json)
+	@$(REPORT) playbooks/releases.yml -e format=$(or $(FORMAT),table) $(if $(RELEASE),-e release=$(RELEASE)) $(if $(AUDIT),-e audit=true) $(ARGS)
+
+lock: ## who keeps others from deploying; keep everybody, or let them again (STATE=on|off MESSAGE='...')
+	@$(REPORT) playbooks/lock.yml $(call given,state message) $(ARGS)
 
 status: ## what runs where, and what is not as recorded; changes nothing (FORMAT=json)
 	@$(REPORT) playbooks/status.yml -e format=$(or $(FORMAT),table) $(ARGS)
@@ -115,7 +127,7 @@ bench: ## fresh and no-change runs of site.yml, timed by role; nginx beside othe
 controller: ## the controller's tools in .venv (ansible, molecule, linters)
 	@scripts/controller
 
-lock: ## resolve the controller's tools anew
+requirements: ## resolve the controller's tools anew
 	@scripts/controller lock
 
 pgbouncer-rr: ## the package of the routing PgBouncer, made anew from Debian's current source, into build/
@@ -127,4 +139,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: help demo demo-down test test-all lint unit molecule deploy status doctor logs exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: requirements site rollback releases help demo demo-down test test-all lint unit molecule deploy status doctor logs exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
