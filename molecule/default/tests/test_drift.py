@@ -27,8 +27,6 @@ def test_planted_drift_is_reported_exactly(host: Any, playbook: Callable[..., Ru
     finally:
         for path, _ in DRIFTS.values():
             host.check_output("mv %s.kept %s", path, path)
-    clean = playbook("site.yml", "--check", "--diff")
-    assert clean.code == 0 and clean.changed == [], clean.output[-3000:]
 
 
 def test_every_step_runs_alone(playbook: Callable[..., Run]) -> None:
