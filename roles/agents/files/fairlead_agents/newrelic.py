@@ -1,6 +1,9 @@
 """New Relic's agent, by its own NEW_RELIC_* variables, and with the licence key from a file."""
 
 import os
+import sys
+import time
+from threading import Thread
 
 from fairlead_agents import value
 
@@ -22,3 +25,11 @@ def start():
     finally:
         if given is None:
             del os.environ["NEW_RELIC_LICENSE_KEY"]
+    Thread(target=tell, args=[newrelic.agent.application()], daemon=True).start()
+
+
+def tell(application):
+    """The agent registers with a worker's first request, and says nothing of it. A deployment looks for this line."""
+    while not application.active:
+        time.sleep(1)
+    print(f"agents: newrelic has registered as {application.name}", file=sys.stderr, flush=True)
