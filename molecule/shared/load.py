@@ -33,7 +33,9 @@ class Connection(http.client.HTTPSConnection):
         self.sock = self.trust.wrap_socket(socket.create_connection((self.address, 443), 60), server_hostname=self.host)
 
 
-def visit(address: str, domain: str, trust: ssl.SSLContext, errand: dict[str, Any], counts: Counter[str], end: threading.Event) -> None:
+def visit(
+    address: str, domain: str, trust: ssl.SSLContext, errand: dict[str, Any], counts: Counter[str], end: threading.Event
+) -> None:
     connection = Connection(address, domain, trust)
     while not end.is_set():
         begun = time.strftime("%H:%M:%S", time.gmtime())

@@ -1,0 +1,1 @@
+../../split/tests/conftest.py

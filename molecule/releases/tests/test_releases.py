@@ -1,0 +1,366 @@
+"""Many deployments and rollbacks, and all that can go wrong in one, while visitors come: what ran before serves everywhere, the
+report says why, and the next deployment succeeds unaided."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import ADDRESSES, DOMAIN, ROOT, Run
+from load import Load, loading
+
+On = Callable[[str], Any]
+Deploy = Callable[..., Run]
+
+SITE = f"https://{DOMAIN}"
+APPS = ("app1", "app2")
+PROBE = Path(__file__).resolve().parent.parent / "probe"
+INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+# How many times the site is deployed and rolled back under load.
+DEPLOYMENTS = int(os.environ.get("FAIRLEAD_DEPLOYMENTS", "20"))
+ERRANDS = (
+    {"name": "page", "path": "/", "visitors": 3},
+    {"name": "post", "path": "/probe/visit", "method": "POST", "visitors": 2},
+    {"name": "slow", "path": "/probe/slow", "visitors": 2},
+)
+EXPECTED = ("page 200", "post 200", "slow 200")
+
+
+@pytest.fixture(scope="module")
+def images(playbook: Callable[..., Run]) -> Iterator[list[str]]:
+    """Versions of the site, as the registry names them."""
+    found = []
+    for version in range(1, 5):
+        name = f"fairlead/probe:{version}"
+        build = ["docker", "build", "--quiet", "--build-arg", f"VERSION={version}", "--tag", name, str(PROBE)]
+        subprocess.run(build, check=True, env=os.environ | {"DOCKER_BUILDKIT": "0"})
+        run = playbook("playbooks/push.yml", image=name)
+        said = re.search(r"site_image: (\S+@sha256:[0-9a-f]{64})", run.output)
+        assert said, run.output
+        found.append(said[1])
+    yield found
+    subprocess.run(["docker", "image", "rm", *(f"fairlead/probe:{version}" for version in range(1, 5))], check=True)
+
+
+def variables(image: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Extra variables of a deployment; what is for the image is in capitals."""
+    environment = {name: value for name, value in given.items() if name.isupper()}
+    others = {name: value for name, value in given.items() if not name.isupper()}
+    return {
+        "site_image": image,
+        "django_image_archive": "",
+        "django_settings_module": "probe.settings",
+        "django_bake_seconds": 1,
+        "site_environment_variables": environment,
+    } | others
+
+
+@pytest.fixture(scope="module")
+def deploy(playbook: Callable[..., Run], images: list[str]) -> Iterator[Deploy]:
+    """A function (version, **variables) that deploys. In the end the scenario's own release serves again."""
+    yield lambda version=1, **given: playbook("playbooks/deploy.yml", **variables(images[version - 1], given))
+    assert playbook("playbooks/deploy.yml").code == 0
+
+
+def current(on: On, name: str) -> str:
+    return str(on(name).check_output("basename $(readlink /srv/demo/current)"))
+
+
+def serving(on: On) -> str:
+    """The release that serves everywhere, and nothing else runs or is locked."""
+    found = {current(on, name) for name in APPS}
+    assert len(found) == 1, found
+    (release,) = found
+    for name in APPS:
+        containers = on(name).check_output("docker ps --all --filter label=fairlead.site=demo --format '{{ .Names }}'")
+        assert containers == f"demo-{release}"
+        assert on(name).run("test -e /srv/demo/lock.json").rc == 1
+    return release
+
+
+def records(on: On, name: str = "app1") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in on(name).check_output("cat /srv/demo/records.jsonl").splitlines()]
+
+
+@pytest.fixture
+def visits(on: On, primary: Callable[[], str]) -> Callable[[], int]:
+    """A function that counts what the POSTs left in the database."""
+    count = "runuser -u postgres -- psql -XAtq demo -c 'SELECT count(*) FROM probe_visit'"
+    return lambda: int(on(primary()).check_output(count))
+
+
+@pytest.fixture
+def load(visitor: requests.Session) -> Callable[[], Any]:
+    return lambda: loading(ADDRESSES["edge1"], DOMAIN, str(visitor.verify), *ERRANDS)
+
+
+def unharmed(load: Load) -> None:
+    assert load.others(*EXPECTED) == {}
+    assert load.of("page", 200) > 50 and load.of("post", 200) > 20 and load.of("slow", 200) > 2
+
+
+def test_the_first_with_what_the_tests_need(deploy: Deploy, on: On) -> None:
+    run = deploy(1)
+    assert run.code == 0, run.output
+    assert [serving(on)] == [records(on)[-1]["id"]] == [records(on, "app2")[-1]["id"]]
+    assert records(on)[-1]["migrations_after"]["probe"] == "0001_initial"
+
+
+def test_again_changes_nothing(deploy: Deploy, on: On) -> None:
+    before = records(on)
+    run = deploy(1)
+    assert run.code == 0 and run.changed == []
+    assert records(on) == before
+
+
+def test_many_deployments_and_rollbacks(
+    deploy: Deploy,
+    on: On,
+    playbook: Callable[..., Run],
+    load: Callable[[], Any],
+    visits: Callable[[], int],
+    visitor: requests.Session,
+) -> None:
+    before = visits()
+    with load() as requested:
+        for number in range(DEPLOYMENTS):
+            version = number % 4 + 1
+            run = deploy(version, LOG_LEVEL="INFO" if number % 8 < 4 else "DEBUG")
+            assert run.code == 0, run.output
+            if number % 4 == 3:
+                # Pages of three releases back find their static files.
+                for old in range(1, 5):
+                    assert visitor.get(f"{SITE}/static/probe-{old}.txt").text == f"{old}\n"
+                back = playbook("playbooks/rollback.yml")
+                assert back.code == 0, back.output
+        release = serving(on)
+    unharmed(requested)
+    assert visits() - before == requested.of("post", 200)
+    assert release == records(on)[-1]["id"]
+
+
+def test_what_would_be_done_is_shown_and_not_done(playbook: Callable[..., Run], images: list[str], on: On) -> None:
+    before = serving(on)
+    given = variables(images[1], {"SHOWN": "yes", "site_secrets": {"TOKEN": "one-two-three"}})
+    run = playbook("playbooks/deploy.yml", "--check", "--diff", **given)
+    assert run.code == 0
+    results = [result for play in run.report["plays"] for task in play["tasks"] for result in task["hosts"].values()]
+    (shown, *_) = [part["after"] for result in results for part in result.get("diff") or []]
+    assert "environment SHOWN: yes" in shown and re.search(r"secret TOKEN: [0-9a-f]{8}\n", shown)
+    assert "one-two-three" not in json.dumps(results)
+    assert serving(on) == before
+
+
+def test_an_image_that_is_no_longer_on_the_hosts_is_pulled_for_a_rollback(
+    deploy: Deploy, on: On, playbook: Callable[..., Run]
+) -> None:
+    assert deploy(1).code == 0
+    before = serving(on)
+    image = records(on)[-1]["image"]
+    assert deploy(2).code == 0
+    for name in APPS:
+        on(name).check_output("docker image rm %s", image)
+    run = playbook("playbooks/rollback.yml")
+    assert run.code == 0, run.output
+    assert serving(on) == before
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "never healthy": (
+        {"PROBE_UNHEALTHY": "1", "django_start_timeout_seconds": 6},
+        "did not answer 200 to /health/ready within 6 seconds (django_start_timeout_seconds), but: 503",
+    ),
+    "ends as it serves": ({"PROBE_CRASH_SECONDS": "12", "django_bake_seconds": 40}, "As it served, its container ended."),
+    "a migration fails": ({"PROBE_MIGRATIONS": "failing"}, "division by zero"),
+    "a migration that takes away": ({"PROBE_MIGRATIONS": "destructive"}, "probe.0002_destructive: DROPPING columns"),
+    "a migration nobody judged": (
+        {"PROBE_MIGRATIONS": "irreversible", "django_linter": ""},
+        "Its migrations (probe.0002_irreversible) could not be judged by the linter: ModuleNotFoundError",
+    ),
+    "settings with DEBUG": ({"django_settings_module": "config.settings.development"}, "is refused by 'debug'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_release_is_refused_and_nobody_notices(case: str, deploy: Deploy, on: On, load: Callable[[], Any]) -> None:
+    given, sentence = REFUSED[case]
+    before = serving(on)
+    with load() as requested:
+        run = deploy(3, **given)
+        assert run.code == 2
+        assert sentence in run.sentence and "What ran before runs on." in run.sentence
+        assert serving(on) == before
+        time.sleep(10)
+    if case != "ends as it serves":
+        unharmed(requested)
+    assert records(on)[-1]["result"] == "failed"
+
+
+def test_no_room_for_an_image(deploy: Deploy, on: On) -> None:
+    before = serving(on)
+    on("app2").run("docker image prune --all --force")
+    run = deploy(4, django_disk_free_mb=10**8)
+    assert run.code == 2
+    assert re.search(r"app2: /var/lib/docker has \d+ MB free, less than django_disk_free_mb \(100000000\)", run.sentence)
+    assert serving(on) == before
+
+
+def test_the_registry_is_gone(deploy: Deploy, on: On) -> None:
+    before = serving(on)
+    for name in APPS:
+        on(name).run("docker image prune --all --force")
+    on("store1").check_output("systemctl stop docker-registry@pull.service")
+    try:
+        run = deploy(4, LOG_LEVEL="WARNING")
+        assert run.code == 2
+        assert "The Docker engine says:" in run.sentence
+        assert serving(on) == before
+    finally:
+        on("store1").check_output("systemctl start docker-registry@pull.service")
+    assert deploy(4, LOG_LEVEL="WARNING").code == 0
+
+
+@contextmanager
+def away(on: On, name: str) -> Iterator[None]:
+    container = on(name).backend.name
+    subprocess.run(["docker", "pause", container], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["docker", "unpause", container], check=True, capture_output=True)
+
+
+def test_a_host_is_away_from_the_start(deploy: Deploy, on: On) -> None:
+    before = serving(on)
+    with away(on, "app2"):
+        assert deploy(1).code == 4
+        assert current(on, "app1") == before
+    assert serving(on) == before
+
+
+@contextmanager
+def deploying(images: list[str], **given: Any) -> Iterator[subprocess.Popen[str]]:
+    """A deployment in a process group of its own."""
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/deploy.yml"]
+    process = subprocess.Popen(
+        [*command, "-e", json.dumps(variables(images[1], given))],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(moment: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not moment():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0][-3000:]
+        time.sleep(0.1)
+
+
+def test_a_host_goes_away_on_the_way(deploy: Deploy, images: list[str], on: On) -> None:
+    """All that have moved go back, and the one that has gone never moved."""
+    before = serving(on)
+    with deploying(images, TIMES="1", django_bake_seconds=15) as process:
+        wait_for(lambda: current(on, "app1") != before, process)
+        with away(on, "app2"):
+            said = " ".join(process.communicate(timeout=180)[0].split())
+            assert process.returncode == 2
+            assert current(on, "app1") == before
+    assert "is not in service." in said
+    run = deploy(2, TIMES="1")
+    assert run.code == 0, run.output
+    assert serving(on) != before
+
+
+MOMENTS: dict[str, Callable[[On, str], bool]] = {
+    "the lock is taken": lambda on, before: on("app1").run("test -e /srv/demo/lock.json").rc == 0,
+    "the image judges itself": lambda on, before: "judge" in on("app1").check_output("docker ps --format '{{ .Names }}'"),
+    "the new container starts": lambda on, before: (
+        len(on("app1").check_output("docker ps -q").splitlines()) > 1
+        and "judge" not in on("app1").check_output("docker ps --format '{{ .Names }}'")
+    ),
+    "the first host has moved": lambda on, before: current(on, "app1") != before,
+    "all hosts have moved": lambda on, before: current(on, "app2") != before,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_controller_that_is_killed(
+    moment: str, deploy: Deploy, images: list[str], on: On, load: Callable[[], Any], visits: Callable[[], int]
+) -> None:
+    before, counted = serving(on), visits()
+    environment = {"TIMES": f"killed as {moment}"}
+    with load() as requested:
+        with deploying(images, **environment, django_bake_seconds=5) as process:
+            wait_for(lambda: MOMENTS[moment](on, before), process)
+            os.killpg(process.pid, signal.SIGKILL)
+        run = deploy(2, **environment)
+        assert run.code == 0, run.output
+        assert serving(on) != before
+    unharmed(requested)
+    assert visits() - counted == requested.of("post", 200)
+
+
+def test_two_at_a_time(deploy: Deploy, images: list[str], on: On) -> None:
+    with deploying(images, TIMES="2", django_bake_seconds=25) as process:
+        wait_for(lambda: on("app1").run("test -e /srv/demo/lock.json").rc == 0, process)
+        run = deploy(3)
+        assert run.code == 2 and "The site's releases are locked by " in run.sentence
+        assert process.wait(timeout=180) == 0
+    assert serving(on) == records(on)[-1]["id"]
+
+
+def test_a_lock_by_hand(deploy: Deploy, playbook: Callable[..., Run], on: On) -> None:
+    before = serving(on)
+    assert playbook("playbooks/lock.yml", state="on", message="The fair opens at noon.").code == 0
+    run = deploy(4)
+    assert run.code == 2 and "The fair opens at noon." in run.sentence
+    assert playbook("playbooks/lock.yml", state="off").code == 0
+    assert serving(on) == before
+
+
+def test_no_way_back_past_a_migration_that_cannot_be_undone(deploy: Deploy, playbook: Callable[..., Run], on: On) -> None:
+    assert deploy(1).code == 0
+    before = serving(on)
+    run = deploy(2, PROBE_MIGRATIONS="irreversible")
+    assert run.code == 0, run.output
+    back = playbook("playbooks/rollback.yml")
+    assert back.code == 2 and "probe.0002_irreversible" in back.sentence
+    assert serving(on) != before
+    assert playbook("playbooks/rollback.yml", force=True).code == 0
+    assert serving(on) == before
+
+
+def test_what_is_taken_away_on_purpose(deploy: Deploy, on: On) -> None:
+    run = deploy(2, PROBE_MIGRATIONS="destructive", accept="destructive")
+    assert run.code == 0, run.output
+    assert records(on)[-1]["irreversible"] == ["probe.0002_destructive"]
+
+
+def test_what_the_records_say(playbook: Callable[..., Run], on: On) -> None:
+    run = playbook("playbooks/releases.yml", format="json")
+    (said,) = [result["msg"] for play in run.report["plays"] for task in play["tasks"] for result in task["hosts"].values()
+               if isinstance(result.get("msg"), dict)]  # fmt: skip
+    assert set(said["serving"].values()) == {serving(on)}
+    assert said["releases"][0]["id"] == serving(on)
+    assert len((INVENTORY / "records.jsonl").read_text().splitlines()) == len(records(on))
