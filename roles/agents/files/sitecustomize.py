@@ -1,5 +1,5 @@
-"""Python runs this at the start of each process, because the folder is on PYTHONPATH. It waits for Django to be imported, and wakes
-the agents then: once in each worker, after it was forked, and in no process that has nothing to do with the site."""
+"""Python runs this at the start of each process, because the folder is on PYTHONPATH. It waits for Django to be set up, and wakes
+the agents then: once in each worker, after it was forked, and in no process that does nothing for the site."""
 
 import importlib
 import importlib.util
@@ -7,16 +7,18 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
+# What django.setup() imports first. Server and settings may import other parts of Django long before.
+AWAITED = "django.apps"
 # Not by the link that led here: a process stays with the folder that it was started from.
 HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 class Waker:
-    """Finds Django as Python would, and has the agents woken once its package is there."""
+    """Finds the awaited module as Python would, and has the agents woken once it is there."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != "django" or cls not in sys.meta_path:
+        if name != AWAITED or cls not in sys.meta_path:
             return None
         sys.meta_path.remove(cls)
         spec = importlib.util.find_spec(name)
