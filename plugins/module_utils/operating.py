@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: ISC
 """Judges what fairlead.site.survey saw on the hosts of a site: status, doctor, parity. Pure functions.
 
-`hosts` maps each host's name to what was wanted of it and what was seen:
-groups, image and image_archive (wanted), workers (wanted: name and count), free_mb, certificate_days, migrations (an answer, for
-doctor), and survey, empty for a host that cannot be reached.
+`hosts` maps each host's name to what was wanted of it and what was seen: groups, image and image_archive, pinned (whether to a
+release of before), workers (name and count), free_mb, certificate_days, migrations (what the application answered, for doctor), and
+survey, empty for a host that cannot be reached.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def _release_drift(host: dict[str, Any]) -> list[str]:
         record = next((item for item in reversed(seen["records"]) if item["id"] == release), None)
         if record and record["image"] != web["image"]:
             drift.append(f"release {current} was recorded with image {short(record['image'])}, but runs {short(web['image'])}.")
-        if host["image"] and host["image"] not in (web["image"], web["image_id"]):
+        # After a rollback another image than the inventory's is what is wanted.
+        if not host["pinned"] and host["image"] not in (web["image"], web["image_id"]):
             drift.append(f"the inventory names image {short(host['image'])}, but {short(web['image'])} runs: make deploy.")
     drift += [f"container {item['name']} of another release is still there." for item in webs if item is not web]
     return drift + _worker_drift(host, current)

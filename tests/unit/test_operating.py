@@ -57,8 +57,8 @@ def app(*containers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "clock": {"ahead_seconds": 0.5, "synchronized": True},
         "sockets": {"/run/shop-pooler/.s.PGSQL.6432": ""},
     } | changes.pop("survey", {})
-    host = {"groups": ["app"], "image": IMAGE, "image_archive": "", "workers": [], "free_mb": 2048, "certificate_days": 14}
-    return host | {"migrations": {}, "survey": survey} | changes
+    host = {"groups": ["app"], "image": IMAGE, "image_archive": "", "pinned": False, "workers": [], "free_mb": 2048}
+    return host | {"certificate_days": 14, "migrations": {}, "survey": survey} | changes
 
 
 def test_a_site_that_is_as_recorded_has_no_drift() -> None:
@@ -112,6 +112,10 @@ def test_hosts_with_different_releases_are_drift() -> None:
 
 def test_an_image_by_its_id_is_recognized() -> None:
     assert status({"app1": app(image="sha256:" + "c" * 64)}, now=0.0)["drift"] == []
+
+
+def test_after_a_rollback_another_image_than_the_inventorys_is_wanted() -> None:
+    assert status({"app1": app(image=OTHER, pinned=True)}, now=0.0)["drift"] == []
 
 
 def test_ages() -> None:
