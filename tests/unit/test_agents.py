@@ -95,9 +95,10 @@ def agents(tmp_path: Path) -> Path:
     for name in ("sitecustomize.py", "fairlead_agents/__init__.py", "fairlead_agents/sentry.py"):
         (folder / name).write_text((FILES / name).read_text())
     (tmp_path / "current").symlink_to("1")
-    (tmp_path / "site/django/apps").mkdir(parents=True)
+    (tmp_path / "site/django/core").mkdir(parents=True)
     (tmp_path / "site/django/__init__.py").write_text("VERSION = 6\n")
-    (tmp_path / "site/django/apps/__init__.py").touch()
+    for name in ("__init__", "exceptions", "wsgi"):
+        (tmp_path / f"site/django/core/{name}.py").touch()
     return tmp_path
 
 
@@ -108,17 +109,17 @@ def python(agents: Path, code: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-WOKEN = "import sys, django.apps; print(django.VERSION, sys.modules['sentry_sdk'].given['dsn'])"
+WOKEN = "import sys, django.core.wsgi; print(django.VERSION, sys.modules['sentry_sdk'].given['dsn'])"
 DSN = "https://0123456789abcdef@errors.example.org/1"
 
 
-def test_django_set_up_wakes_the_agent(agents: Path) -> None:
+def test_a_worker_wakes_the_agent(agents: Path) -> None:
     (agents / "dsn").write_text(DSN + "\n")
     assert python(agents, WOKEN, SENTRY_DSN_FILE=f"{agents}/dsn").stdout == f"6 {DSN}\n"
     assert python(agents, WOKEN, SENTRY_DSN=DSN).stdout == f"6 {DSN}\n"
 
 
-def test_a_process_that_does_not_set_django_up_pays_nothing(agents: Path) -> None:
+def test_a_process_that_does_not_start_django_pays_nothing(agents: Path) -> None:
     done = python(
         agents, "import sys, http.client; print([m for m in sys.modules if 'agents' in m or 'sentry' in m])", SENTRY_DSN=DSN
     )
@@ -126,7 +127,7 @@ def test_a_process_that_does_not_set_django_up_pays_nothing(agents: Path) -> Non
 
 
 def test_without_a_dsn_no_agent_wakes(agents: Path) -> None:
-    assert python(agents, "import sys, django.apps; print('sentry_sdk' in sys.modules)").stdout == "False\n"
+    assert python(agents, "import sys, django.core.wsgi; print('sentry_sdk' in sys.modules)").stdout == "False\n"
 
 
 @pytest.mark.parametrize(
@@ -138,13 +139,13 @@ def test_without_a_dsn_no_agent_wakes(agents: Path) -> None:
 )
 def test_an_agent_that_fails_is_named_and_the_application_goes_on(agents: Path, broken: str, said: str) -> None:
     (agents / "1" / broken).write_text("raise RuntimeError('broken')\n")
-    done = python(agents, "import django.apps; print(django.VERSION)", SENTRY_DSN=DSN)
+    done = python(agents, "import django.core.wsgi; print(django.VERSION)", SENTRY_DSN=DSN)
     assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", said)
 
 
 def test_a_folder_that_is_not_there_stops_nothing(agents: Path) -> None:
     (agents / "current").unlink()
-    done = python(agents, "import django.apps; print(django.VERSION)", SENTRY_DSN=DSN)
+    done = python(agents, "import django.core.wsgi; print(django.VERSION)", SENTRY_DSN=DSN)
     assert (done.returncode, done.stdout) == (0, "6\n")
 
 

@@ -1,5 +1,5 @@
-"""Python runs this at the start of each process, because the folder is on PYTHONPATH. It waits for Django to be set up, and wakes
-the agents then: once in each worker, after it was forked, and in no process that does nothing for the site."""
+"""Python runs this at the start of each process, because the folder is on PYTHONPATH. It waits for Django to be started, and wakes
+the agents before: once in each worker, after it was forked, and in no process that does nothing for the site."""
 
 import importlib
 import importlib.util
@@ -7,30 +7,21 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
-# What django.setup() imports first. Server and settings may import other parts of Django long before.
-AWAITED = "django.apps"
+# What a server's worker and a management command import first. Other parts of Django may be imported long before, by a server's
+# master process too, and most of them are to be imported after the agents.
+ENTRANCES = {"django.core.asgi", "django.core.management", "django.core.wsgi"}
 # Not by the link that led here: a process stays with the folder that it was started from.
 HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 class Waker:
-    """Finds the awaited module as Python would, and has the agents woken once it is there."""
+    """Stands first among those who are asked for a module, and finds none: it only hears what is asked for."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != AWAITED or cls not in sys.meta_path:
-            return None
-        sys.meta_path.remove(cls)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module):
-                execute(module)
-                wake()
-
-            spec.loader.exec_module = exec_module
-        return spec
+        if name in ENTRANCES and cls in sys.meta_path:
+            sys.meta_path.remove(cls)
+            wake()
 
 
 def wake():
