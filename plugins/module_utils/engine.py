@@ -46,6 +46,8 @@ class Engine:
         try:
             connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body, given)
             answer = connection.getresponse()
+        except TimeoutError:
+            raise
         except OSError as error:
             raise ReleaseError(f"The Docker engine does not answer ({error}).") from error
         if answer.status >= 400:

@@ -235,8 +235,8 @@ class LockedError(ReleaseError):
 class Host:
     """The site on this host."""
 
-    def __init__(self, parameters: dict[str, Any], check: bool) -> None:
-        self.root, self.name, self.check = parameters["root"], parameters["name"], check
+    def __init__(self, parameters: dict[str, Any], check: bool, diff: bool = False) -> None:
+        self.root, self.name, self.check, self.diff = parameters["root"], parameters["name"], check, diff
         self.parameters, self.options = parameters, parameters["options"]
         self.engine = Engine()
         self.lock = Lock(self.root, parameters["owner"], float(self.options.get("lock_seconds", 900)))
@@ -311,7 +311,7 @@ class Host:
         result["todo"] = not (in_service and recorded and set(containers) == {slot} and not self.stale_lock())
         if current == slot and not result["new"]:
             result["changed"] = self.install_files(slot, wanted, secrets)
-        elif current != slot:
+        elif self.diff:
             before = releases.shown(self.spec(current), self.secrets(current)) if current else []
             after = releases.shown(wanted, secrets)
             result["diff"] = [
@@ -978,7 +978,7 @@ def main() -> None:
     result: Result = {"changed": False, "problem": "", "words": "", "holder": {}}
     try:
         if not module.check_mode or step in ("inspect", "history"):
-            result |= perform(Host(module.params, module.check_mode), step)
+            result |= perform(Host(module.params, module.check_mode, module._diff), step)
     except LockedError as error:
         result |= {"problem": str(error), "holder": error.holder}
     except ReleaseError as error:

@@ -30,8 +30,8 @@ INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
 # How many times the site is deployed and rolled back under load.
 DEPLOYMENTS = int(os.environ.get("FAIRLEAD_DEPLOYMENTS", "20"))
 ERRANDS = (
-    {"name": "page", "path": "/", "visitors": 3},
-    {"name": "post", "path": "/probe/visit", "method": "POST", "visitors": 2},
+    {"name": "page", "path": "/", "visitors": 3, "pause": 0.3},
+    {"name": "post", "path": "/probe/visit", "method": "POST", "visitors": 2, "pause": 0.3},
     {"name": "slow", "path": "/probe/slow", "visitors": 2},
 )
 EXPECTED = ("page 200", "post 200", "slow 200")
