@@ -239,7 +239,7 @@ class Host:
         self.root, self.name, self.check, self.diff = parameters["root"], parameters["name"], check, diff
         self.parameters, self.options = parameters, parameters["options"]
         self.engine = Engine()
-        self.lock = Lock(self.root, parameters["owner"], float(self.options.get("lock_seconds", 900)))
+        self.lock = Lock(self.root, parameters["owner"], float(self.options.get("lock_seconds", 300)))
 
     # What is there
 

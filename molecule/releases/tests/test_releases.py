@@ -178,8 +178,8 @@ def test_an_image_that_is_no_longer_on_the_hosts_is_pulled_for_a_rollback(
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "never healthy": (
-        {"PROBE_UNHEALTHY": "1", "django_start_timeout_seconds": 6},
-        "did not answer 200 to /health/ready within 6 seconds (django_start_timeout_seconds), but: 503",
+        {"PROBE_UNHEALTHY": "1", "django_start_timeout_seconds": 20},
+        "did not answer 200 to /health/ready within 20 seconds (django_start_timeout_seconds), but: 503",
     ),
     "ends as it serves": ({"PROBE_CRASH_SECONDS": "12", "django_bake_seconds": 40}, "As it served, its container ended."),
     "a migration fails": ({"PROBE_MIGRATIONS": "failing"}, "division by zero"),

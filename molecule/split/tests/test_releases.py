@@ -56,9 +56,9 @@ def test_no_visitor_notices(
         new = releases()
         assert len(new) == 1 and new != before
 
-        failed = playbook("playbooks/deploy.yml", django_health_path="/none/", django_start_timeout_seconds=5)
+        failed = playbook("playbooks/deploy.yml", django_health_path="/none/", django_start_timeout_seconds=8)
         assert failed.code == 2
-        assert "did not answer 200 to /none/ within 5 seconds (django_start_timeout_seconds), but: 404" in failed.sentence
+        assert "did not answer 200 to /none/ within 8 seconds (django_start_timeout_seconds), but: 404" in failed.sentence
         assert "What ran before runs on." in failed.sentence
         assert releases() == new
 
