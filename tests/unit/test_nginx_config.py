@@ -51,11 +51,13 @@ BEHIND: dict[str, Any] = {
     "nginx_http3_enabled": True,
     "nginx_acme_enabled": True,
 }
+NEIGHBOUR = {"name": "errors.example.org", "upstream": "unix:/srv/bugsink/current/run/gunicorn.sock"}
 VARIANTS = {
     "plain": SITE,
     "everything": EVERYTHING,
     "edge host": EDGE,
     "behind edge hosts": BEHIND,
+    "beside another": {**SITE, "nginx_acme_enabled": True, "nginx_additional_servers": [NEIGHBOUR]},
     "no limits": {**SITE, "nginx_limit_requests_per_second": 0, "nginx_limit_connections": 0},
 }
 
@@ -123,6 +125,12 @@ def test_gixy_finds_nothing(write: Callable[..., Path], variables: dict[str, Any
     run = subprocess.run([gixy, "--format", "json", write(**variables)], capture_output=True, text=True, check=False)
     findings = [f"{found['plugin']}: {found['reason']} {found['config']}" for found in json.loads(run.stdout)]
     assert findings == [], run.stderr
+
+
+def test_a_certificate_is_for_all_names(evaluate: Callable[..., Any]) -> None:
+    given = VARIANTS["beside another"]
+    assert evaluate("nginx", "_nginx_self_signed_sans", **given).endswith(",DNS:errors.example.org")
+    assert evaluate("nginx", "_nginx_acme_command", **given)[-2].endswith(",errors.example.org")
 
 
 def test_includes_are_relative(write: Callable[..., Path], variables: dict[str, Any]) -> None:
