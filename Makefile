@@ -60,6 +60,12 @@ doctor: ## what would stop a deploy, each with its remedy; changes nothing (FORM
 logs: ## what the site logged, all hosts in order (SINCE=10m GREP=words REQUEST=id FOLLOW=1 ARGS='--limit app')
 	@$(if $(FOLLOW),$(ATTACH),$(REPORT)) playbooks/logs.yml $(call given,since grep request follow) $(ARGS)
 
+trace: ## all lines of one request, of all hosts in order (REQUEST=id SINCE=1d)
+	@$(MAKE) logs REQUEST=$(REQUEST) SINCE=$(or $(SINCE),1d)
+
+alert-test: ## raise an alert that means nothing, and say by which ways it was delivered
+	@$(PLAYBOOK) playbooks/alert_test.yml $(ARGS)
+
 exec: ## a command in the running release (RUN='manage showmigrations', RUN=shell, RUN=dbshell, RUN=...; HOST=app2)
 	@$(ATTACH) playbooks/exec.yml $(call given,run host) -e tty=$$([ -t 0 ] && [ -t 1 ] && echo true || echo false) $(ARGS)
 
@@ -139,4 +145,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: requirements site rollback releases help demo demo-down test test-all lint unit molecule deploy status doctor logs exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: requirements site rollback releases help demo demo-down test test-all lint unit molecule deploy status doctor logs trace alert-test exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean

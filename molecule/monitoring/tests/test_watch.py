@@ -1,0 +1,136 @@
+"""The watch as it stands: what it sees, who can reach it, what it shows, and whom it tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from conftest import Receiver, Run
+
+Ask = Callable[[str], list[tuple[dict[str, str], float]]]
+
+
+def test_nothing_of_it_listened_on_all_addresses_for_a_moment(host: Any) -> None:
+    ports = {int(port) for port in host.file("/root/listened").content_string.split()}
+    # The onlooker was there: it has seen the site's own.
+    assert {22, 443} <= ports
+    assert {port for port in ports if 9000 <= port < 9300} == set()
+
+
+def test_nothing_of_it_can_be_reached_from_outside(host: Any, address: str) -> None:
+    listening = host.check_output("ss -Hltn 'sport >= :9090 and sport <= :9199' | awk '{ print $4 }'").split()
+    assert {place.rsplit(":", 1)[0] for place in listening} == {"127.0.0.1"}
+    assert {place.rsplit(":", 1)[1] for place in listening} >= {"9090", "9093", "9100", "9113", "9115", "9127", "9128", "9187"}
+
+
+def test_everything_is_seen(prometheus: Ask) -> None:
+    seen = {(labels["job"], value) for labels, value in prometheus("up")}
+    jobs = ("alertmanager", "blackbox", "nginx", "node", "pgbouncer", "postgres", "probe", "prometheus")
+    assert seen == {(job, 1) for job in jobs}
+    for exporter in ("nginx_up", "pg_up", "pgbouncer_up", "site:up", "fairlead_section_success"):
+        values = [value for _, value in prometheus(exporter)]
+        assert values and set(values) == {1}, exporter
+    assert len(prometheus("pgbouncer_up")) == 2
+
+
+def test_every_series_that_a_rule_reads_is_there(prometheus: Ask) -> None:
+    """Those of replicas, of deployments and of what has not happened yet are for promtool alone."""
+    for series in (
+        'fairlead_area_bytes{area="docker"}',
+        'fairlead_area_bytes{area="postgresql"}',
+        "fairlead_backup_timestamp_seconds",
+        "fairlead_container_healthy == 1",
+        "fairlead_container_restarts",
+        "fairlead_containers_running == 1",
+        'fairlead_descriptors_limit{program="docker"}',
+        'fairlead_descriptors_limit{program="nginx"}',
+        'fairlead_descriptors_limit{program="pgbouncer"}',
+        "fairlead_http_upstream_seconds_total",
+        "fairlead_reserve_bytes > 0",
+        'fairlead_routing_total{outcome="no_replica"}',
+        "host:disk:free_ratio",
+        "host:link:ratio_rate5m",
+        "node_filesystem_files_free",
+        "node_memory_MemAvailable_bytes",
+        'node_systemd_unit_state{state="failed"}',
+        "node_textfile_mtime_seconds",
+        "pg_replication_is_replica == 0",
+        "pg_replication_lag_seconds",
+        "pg_stat_archiver_failed_count",
+        "pgbouncer_pools_client_maxwait_seconds",
+        "probe_ssl_earliest_cert_expiry",
+        "site:availability:ratio_30d",
+        "site:error_budget:ratio",
+    ):
+        assert prometheus(series), series
+    hops = {labels["hop"] for labels, _ in prometheus("host:usage:ratio")}
+    assert len(hops) == 5, hops
+
+
+def test_visits_are_counted_by_the_names_of_the_site(host: Any, prometheus: Ask, visitor: requests.Session) -> None:
+    def pages() -> float:
+        return sum(value for _, value in prometheus('fairlead_http_requests_total{vhost="www.example.org",kind="page",code="2xx"}'))
+
+    before = pages()
+    for _ in range(10):
+        assert visitor.get("https://www.example.org/").status_code == 200
+    end = time.time() + 30
+    while pages() < before + 10 and time.time() < end:
+        time.sleep(1)
+    assert pages() == before + 10
+    assert {labels["vhost"] for labels, _ in prometheus("fairlead_http_requests_total")} <= {"www.example.org", "other"}
+
+
+def test_the_exporters_have_no_more_rights_than_they_need(host: Any) -> None:
+    role = "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication FROM pg_roles WHERE rolname ~ '^obs_monitor_'"
+    assert host.check_output("runuser -u postgres -- psql -XAtc %s", role) == "f"
+    env = host.check_output("cat /etc/fairlead/exporters/pgbouncer-1.env").split('"')[1]
+    refused = host.run("runuser -u prometheus -g postgres -- psql %s -Xc PAUSE", env)
+    assert refused.rc != 0 and "admin access needed" in refused.stderr
+    assert host.run("runuser -u prometheus -- cat /etc/fairlead/exporters/postgres.env").rc != 0
+
+
+def test_the_status_page_asks_who_is_there(host: Any, visitor: requests.Session, secrets: dict[str, str]) -> None:
+    page = "https://www.example.org/status/"
+    assert visitor.get(page).status_code == 401
+    assert visitor.get(page, auth=("status", "guess")).status_code == 401
+    answer = visitor.get(page, auth=("status", secrets["status_password"]))
+    assert answer.status_code == 200
+    for title in ("The site is up", "Uptime", "Response times", "Bandwidth", "Disks", "Releases", "Alerts"):
+        assert title in answer.text, title
+    assert "src=" not in answer.text and "href=" not in answer.text and "url(" not in answer.text
+
+
+def test_the_verb_says_who_was_told(playbook: Callable[..., Run], receiver: Receiver) -> None:
+    begun = time.time()
+    run = playbook("playbooks/alert_test.yml")
+    assert run.code == 0, run.output
+    assert "Delivered by email, webhook, slack." in run.sentence
+    assert receiver.alerts("TestAlert", "firing", begun)
+    (mail, *_) = [note["content"] for note in receiver.notes("mail") if note["at"] > begun]
+    assert "Subject: TestAlert" in mail and "this is how an alert of www.example.org reaches you" in mail
+    (slack, *_) = [note["content"] for note in receiver.notes("slack") if note["at"] > begun]
+    assert slack["attachments"][0]["title"] == "TestAlert"
+    receiver.stop()
+    try:
+        run = playbook("playbooks/alert_test.yml", monitoring_test_seconds=15)
+        assert run.code != 0 and "Not delivered by email, webhook, slack within 15 s" in run.sentence
+    finally:
+        receiver.start()
+
+
+def test_the_dead_mans_switch_is_pressed_all_the_time(receiver: Receiver) -> None:
+    begun = time.time()
+    while not [note for note in receiver.notes("deadman") if note["at"] > begun]:
+        assert time.time() < begun + 100
+        time.sleep(2)
+
+
+def test_a_rule_that_prometheus_refuses_changes_nothing(host: Any, playbook: Callable[..., Run], prometheus: Ask) -> None:
+    wrong = "groups: [{name: a, rules: [{alert: B, expr: 'up =='}]}]"
+    run = playbook("playbooks/observability.yml", monitoring_rules={"wrong": wrong})
+    assert run.code != 0 and "nothing was changed" in run.sentence and "own-wrong.yml" in run.sentence
+    assert not host.file("/etc/prometheus/rules/own-wrong.yml").exists
+    assert prometheus("site:up")
