@@ -21,6 +21,12 @@ demo: ## the whole site on a Debian host made here: prints its URL (a second run
 demo-down: ## remove all that demo made
 	@scripts/demo down
 
+dev: ## production's roles on a Debian host made here, with the source mounted and development settings (SOURCE=... IMAGE=...)
+	@scripts/dev up
+
+dev-down: ## remove all that dev made
+	@scripts/dev down
+
 test: ## lint, unit tests, the example site's tests, molecule (under 30 minutes)
 	@scripts/test quick
 
@@ -145,4 +151,4 @@ build: ## the collection as an archive for ansible-galaxy
 clean: ## remove what the other doors left in this folder
 	@rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache examples/site/.ruff_cache examples/site/.pytest_cache
 
-.PHONY: requirements site rollback releases help demo demo-down test test-all lint unit molecule deploy status doctor logs trace alert-test exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean
+.PHONY: requirements site rollback releases help demo demo-down dev dev-down test test-all lint unit molecule deploy status doctor logs trace alert-test exec parity parity-side bootstrap upgrade drain maintenance push rotate rotate-authority backup backups drill throwaway replication switchover promote rebuild-replica restore plan bench controller lock pgbouncer-rr build clean

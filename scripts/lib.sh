@@ -43,6 +43,16 @@ quietly() { # name, command...: keeps what it prints in .cache/log/NAME.log and 
   fi
 }
 
+free_port() { # the first port from the given one on that nothing listens on
+  local port=$1
+  while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+  echo "$port"
+}
+
+archived_id() { # file made by docker save: the digest of its configuration, what every engine that loads it calls it
+  tar -xOf "$1" manifest.json | grep -o '"Config":"[^"]*"' | grep -oE '[0-9a-f]{64}' | sed 's/^/sha256:/'
+}
+
 apt_install() { # packages, only those that are missing
   local missing=()
   for package in "$@"; do

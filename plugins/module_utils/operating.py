@@ -19,7 +19,7 @@ Hosts = dict[str, dict[str, Any]]
 
 CLOCK_SECONDS = 10
 INODES_PERCENT = 5
-CELL = 48
+CELL = 40
 
 
 def table(titles: list[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -299,14 +299,18 @@ def parity(first: dict[str, str], second: dict[str, str], expected: list[dict[st
     groups = [{key.split(" / ")[0] for key in side} for side in (first, second)]
     for group in sorted(groups[0] ^ groups[1]):
         rows.append({"what": f"group {group}", "a": _has(group in groups[0]), "b": _has(group in groups[1])})
+    # Groups that differ in the same are one line: a host may be in several.
+    same: dict[tuple[str, str, str], list[str]] = {}
     for key in sorted(first.keys() | second.keys()):
-        if key.split(" / ")[0] in groups[0] & groups[1] and first.get(key) != second.get(key):
-            rows.append({"what": key, "a": first.get(key, "-"), "b": second.get(key, "-")})
+        group, _, rest = key.partition(" / ")
+        if group in groups[0] & groups[1] and first.get(key) != second.get(key):
+            same.setdefault((rest, first.get(key, "-"), second.get(key, "-")), []).append(group)
+    rows += [{"what": f"{', '.join(on)} / {rest}", "a": a, "b": b} for (rest, a, b), on in same.items()]
     for row in rows:
         row["expected"] = next((item["why"] for item in expected if fnmatchcase(row["what"], item["what"])), "")
     rows.sort(key=lambda row: bool(row["expected"]))
     unexpected = sum(not row["expected"] for row in rows)
-    shown = [[_cut(row[key]) for key in ("what", "a", "b")] + [row["expected"] or "NO"] for row in rows]
+    shown = [[row["what"], _cut(row["a"]), _cut(row["b"]), row["expected"] or "NO"] for row in rows]
     text = table(["WHAT", "A", "B", "EXPECTED"], shown) if rows else "No difference."
     return {"rows": rows, "unexpected": unexpected, "text": text}
 

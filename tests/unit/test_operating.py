@@ -194,6 +194,8 @@ def test_every_difference_is_listed_and_expected_ones_have_their_reason() -> Non
         ("db / postgresql / work_mem", "4096 kB", "8192 kB", "size"),
     ]
     assert found["unexpected"] == 3
+    twice = parity({"app / nginx / x": "1", "edge / nginx / x": "1"}, {"app / nginx / x": "2", "edge / nginx / x": "2"}, [])
+    assert [row["what"] for row in twice["rows"]] == ["app, edge / nginx / x"]
     assert parity(first, first, [])["text"] == "No difference."
 
 

@@ -1,3 +1,4 @@
+from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.core.cache import cache
 from django.urls import include, path
 from django_query_profiler.chrome_plugin_helpers import redis_utils
@@ -21,4 +22,6 @@ urlpatterns = [
     path("silk/", include("silk.urls", namespace="silk")),
     path("query-profile/", include("django_query_profiler.client.urls")),
     *urlpatterns,
+    # As they are in the source, whatever server runs.
+    *staticfiles_urlpatterns(),
 ]

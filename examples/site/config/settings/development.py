@@ -6,6 +6,13 @@ from config.settings.base import *
 
 DEBUG = True
 
+# The server starts again for changed code, but not for a changed template: none is kept.
+TEMPLATES[0] |= {"APP_DIRS": False}
+TEMPLATES[0]["OPTIONS"]["loaders"] = [
+    "django.template.loaders.filesystem.Loader",
+    "django.template.loaders.app_directories.Loader",
+]
+
 INSTALLED_APPS += ["django_extensions", "django_query_profiler", "silk"]
 MIDDLEWARE += [
     "silk.middleware.SilkyMiddleware",
