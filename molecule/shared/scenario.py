@@ -104,7 +104,9 @@ def visiting(host: Any, address: str) -> Iterator[requests.Session]:
 
     authority = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "visitor.pem"
     authority.write_text(
-        host.check_output("cat $(nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate  *\\(.*\\);/\\1/p' | head -n 1)")
+        host.check_output(
+            "cd /etc/nginx && cat $(nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate  *\\(.*\\);/\\1/p' | head -n 1)"
+        )
     )
     with pytest.MonkeyPatch.context() as patch, requests.Session() as session:
         patch.setattr(socket, "getaddrinfo", getaddrinfo)

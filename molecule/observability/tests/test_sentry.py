@@ -1,0 +1,112 @@
+"""Errors arrive at a real receiver, with what is needed to find them and nothing that is secret."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from conftest import holds, until, without_articles
+
+PAGE = "https://www.example.org/"
+Ask = Callable[..., Any]
+
+
+def events(bugsink: Ask, title: str) -> list[dict[str, Any]]:
+    """Bugsink's events of all issues whose type or value holds the title, the newest first."""
+    issues = bugsink("issues/", project=1, sort="last_seen", order="desc")["results"]
+    wanted = [issue for issue in issues if title in f"{issue['calculated_type']}: {issue['calculated_value']}"]
+    return [
+        bugsink(f"events/{event['id']}/")
+        for issue in wanted
+        for event in bugsink("events/", issue=issue["id"], order="desc")["results"]
+    ]
+
+
+def release(container: str) -> str:
+    return container.removeprefix("demo-")
+
+
+def test_an_exception_arrives_within_seconds(host: Any, site: requests.Session, bugsink: Ask, container: str) -> None:
+    with without_articles(host):
+        assert site.get(PAGE + "articles/tides/", params={"from": "test"}).status_code == 500
+    (found, *_) = until(lambda: events(bugsink, "ProgrammingError"), 20, "no event has arrived")
+    event = found["data"]
+    assert (event["release"], event["environment"], event["server_name"]) == (release(container), "demo", "obs-site")
+    assert event["request"]["url"] == PAGE + "articles/tides/" and event["request"]["query_string"] == "from=test"
+    frames = [frame for error in event["exception"]["values"] for frame in error["stacktrace"]["frames"]]
+    assert any(frame["filename"].startswith("articles/") and frame["context_line"].strip() for frame in frames)
+
+
+def test_an_image_that_does_not_start_the_sdk_reports_too(host: Any, bugsink: Ask, container: str) -> None:
+    """The example site starts it by itself; here it is kept from that, and the agents folder does it."""
+    code = (
+        "import config.errors; config.errors.report_errors = lambda *given: None; import django.core.wsgi;"
+        " django.core.wsgi.get_wsgi_application(); raise LookupError('from the folder')"
+    )
+    assert "from the folder" in host.run("docker exec %s python -c %s", container, code).stderr
+    (found, *_) = until(lambda: events(bugsink, "LookupError"), 20, "no event has arrived")
+    assert (found["data"]["release"], found["data"]["server_name"]) == (release(container), "obs-site")
+
+
+def test_nothing_of_the_visitor_and_no_secret_is_in_it(host: Any, bugsink: Ask, secrets: dict[str, str]) -> None:
+    text = json.dumps(events(bugsink, "ProgrammingError"))
+    assert text != "[]"
+    for name, value in secrets.items():
+        assert value not in text, name
+    event = json.loads(text)[0]["data"]
+    assert not event["request"].get("cookies") and not event["request"].get("data") and not event.get("user", {}).get("ip_address")
+
+
+def test_a_failed_service_arrives_with_its_last_words(host: Any, bugsink: Ask) -> None:
+    host.check_output("systemd-run --quiet --unit unlucky sh -c 'echo last words; exit 3' || true")
+    (found, *_) = until(lambda: events(bugsink, "unlucky.service failed"), 30, "no event has arrived")
+    event = found["data"]
+    assert (event["environment"], event["server_name"]) == ("demo", "obs-site")
+    assert event["tags"]["unit"] == "unlucky.service" and "last words" in event["extra"]["journal"]
+
+
+def test_the_dsn_stands_in_no_log_and_no_command(host: Any, container: str) -> None:
+    key = host.check_output("cat /etc/fairlead/sentry/dsn").split("//")[1].split("@")[0]
+    assert len(key) == 32
+    places = {
+        "journal": "journalctl --no-pager",
+        "log": f"docker logs {container} 2>&1",
+        "inspect": "docker inspect $(docker ps -aq)",
+        "arguments": "cat /proc/[0-9]*/cmdline",
+        "environments": "cat /proc/[0-9]*/environ",
+        "nginx": "cat /var/log/nginx/*.log",
+    }
+    for place, command in places.items():
+        assert not holds(host, command, key), place
+    assert host.file("/etc/fairlead/sentry/dsn").mode == 0o600
+
+
+def slowest(site: requests.Session, count: int) -> float:
+    times = []
+    for _ in range(count):
+        started = time.monotonic()
+        assert site.get(PAGE).status_code == 500
+        times.append(time.monotonic() - started)
+    return max(times)
+
+
+def test_a_receiver_that_does_not_answer_slows_no_request(host: Any, site: requests.Session) -> None:
+    """It takes connections and says nothing: the worst that can be."""
+    with without_articles(host):
+        before = slowest(site, 20)
+        host.check_output("docker pause $(docker ps -q --filter label=fairlead.site=bugsink)")
+        try:
+            during = slowest(site, 20)
+        finally:
+            host.check_output("docker unpause $(docker ps -q --filter label=fairlead.site=bugsink)")
+    assert during < before + 1
+
+
+def test_the_release_was_announced(host: Any, container: str) -> None:
+    calls = [json.loads(line) for line in host.check_output("cat /root/collected").splitlines()]
+    releases = [call for call in calls if call["method"] == "sentry"]
+    assert {"version": release(container), "projects": ["demo"]} in [call["data"] for call in releases]
+    assert {"environment": "demo", "projects": ["demo"]} in [call["data"] for call in releases]
