@@ -8,6 +8,7 @@ import base64
 import getpass
 import io
 import json
+import multiprocessing
 import os
 import platform
 import zipfile
@@ -26,8 +27,9 @@ def began(process: str) -> str:
 
 
 def owner() -> dict[str, str]:
-    """Tasks run in children of ansible-playbook."""
-    process = str(os.getppid())
+    """Tasks run in children of ansible-playbook, which may live on for a while when it is killed."""
+    parent = multiprocessing.parent_process()
+    process = str(parent.pid if parent else os.getpid())
     return {"who": f"{getpass.getuser()}@{platform.node()}", "process": f"{platform.node()}:{process}:{began(process)}"}
 
 
@@ -35,7 +37,15 @@ def dead(process: str) -> bool:
     """Whether it was on this machine, and is no more."""
     node, _, rest = process.partition(":")
     number, _, start = rest.partition(":")
-    return node == platform.node() and bool(start) and began(number) != start
+    if node != platform.node():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return bool(start) and began(number) != start
 
 
 def bundle(judge: str, linter: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -112,8 +113,14 @@ def test_a_controller_that_has_ended_is_known_as_such() -> None:
     child.wait()
     assert action.dead(process)
     assert not action.dead("another-machine:1:1")
+    assert action.dead(f"{name}:{child.pid}:")
     # The number of one that has gone may be another's by now.
     assert action.dead(f"{name}:{os.getpid()}:1")
+
+
+def test_a_task_is_its_playbooks_even_when_that_has_been_killed() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(action.owner)["process"] == action.owner()["process"]
 
 
 def test_the_judge_comes_with_its_linter(tmp_path: Path) -> None:
