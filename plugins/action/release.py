@@ -17,6 +17,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+# Of a release; a failure of the others is a failure.
+STEPS = ("inspect", "prepare", "migrate", "switch", "watch", "settle")
+
 
 def began(process: str) -> str:
     """When a process of this machine began, in the kernel's own count, so that its number is never another's; empty: it is gone."""
@@ -81,4 +84,7 @@ class ActionModule(ActionBase):
 
     def _execute(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         done: dict[str, Any] = self._execute_module(module_name="fairlead.site.release", module_args=args, task_vars=variables)
+        if done.get("failed") and args["step"] in STEPS:
+            # A host that has gone, or cannot even say what is wrong: all the others must get the chance to go back.
+            return {"changed": False, "problem": str(done.get("msg")), "words": str(done.get("module_stderr", "")), "holder": {}}
         return done
