@@ -1,5 +1,6 @@
 """Behind a proxy that ends TLS. DEBUG is a constant here: no environment can turn it on."""
 
+from config.errors import report_errors
 from config.settings.base import *
 
 DEBUG = False
@@ -14,3 +15,5 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
+
+report_errors(ENVIRONMENT, RELEASE)
