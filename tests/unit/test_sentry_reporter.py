@@ -1,0 +1,83 @@
+"""The program that tells Sentry of a failed unit."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+PROGRAM = ROOT / "roles/sentry/templates/usr/local/sbin/fairlead-sentry"
+SETTINGS = {"environment": "demo", "server_name": "app1", "proxy": "", "ca": "", "lines": 20}
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    spec = spec_from_loader("fairlead_sentry", SourceFileLoader("fairlead_sentry", str(PROGRAM)))
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Address of a receiver, and the path, the key and the body of what it got."""
+    got: list[tuple[str, str, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            got.append((self.path, self.headers["X-Sentry-Auth"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", got
+        server.shutdown()
+
+
+def test_an_event_is_sent_as_an_envelope(program: Any, receiver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "journal", lambda unit, lines: f"{lines} last words of {unit}: ö")
+    monkeypatch.setenv("MONITOR_SERVICE_RESULT", "exit-code")
+    address, got = receiver
+    program.send(f"http://abc@{address}/errors/7", program.event("nginx.service", SETTINGS), SETTINGS)
+    ((path, login, body),) = got
+    assert path == "/errors/api/7/envelope/" and "sentry_key=abc" in login
+    header, item, event = (json.loads(line) for line in body.splitlines())
+    assert item == {"type": "event", "length": len(body.splitlines()[2].encode())}
+    assert header["event_id"] == event["event_id"]
+    assert event["exception"]["values"][0]["value"] == "nginx.service failed: exit-code"
+    assert event["fingerprint"] == ["systemd", "nginx.service", "exit-code"]
+    assert (event["environment"], event["server_name"], event["extra"]["journal"][:2]) == ("demo", "app1", "20")
+
+
+def test_what_cannot_be_sent_is_one_sentence_without_the_key(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "journal", lambda unit, lines: "")
+    monkeypatch.setattr(program.Path, "read_text", lambda path: json.dumps(SETTINGS))
+    monkeypatch.setattr(sys, "argv", ["fairlead-sentry", "nginx.service"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("http://unlucky@127.0.0.1:1/7\n"))
+    with pytest.raises(SystemExit) as end:
+        program.main()
+    assert "The failure of nginx.service could not be reported: URLError" in str(end.value)
+    assert "unlucky" not in str(end.value)
+
+
+def test_the_reporter_reports_no_failure_of_its_own(render_tree: Any, evaluate: Any) -> None:
+    assert "OnFailure=fairlead-sentry@%n.service" in render_tree("sentry")["/etc/systemd/system/service.d/fairlead-sentry.conf"]
+    paths = {Path(file["path"]) for file in evaluate("sentry", "_sentry_silenced", sentry_ignored_units=["certbot.service"])}
+    names = {path.parent.name for path in paths if path.name == "fairlead-sentry.conf"}
+    assert names == {"fairlead-sentry@.service.d", "certbot.service.d"}
