@@ -59,7 +59,7 @@ class Pooler:
         sockets = re.findall(r"(/\S+)/\.s\.PGSQL\.6432\b", host.check_output("ss --listening --unix"))
         assert len(sockets) == 1
         self.directory = sockets[0]
-        names = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname ~ '_[0-9a-f]{8}$'"
+        names = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname ~ '^demo_[0-9a-f]{8}$'"
         self.user = host.check_output("runuser -u postgres -- psql -XAtq -c %s", names)
         self.group = host.check_output("stat --format %%g %s", self.directory)
         self.consoles = host.check_output("ls -A %s", CONSOLES).split()

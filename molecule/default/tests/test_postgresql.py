@@ -27,7 +27,7 @@ def site(host: Any) -> str:
 @pytest.fixture(scope="module")
 def login(host: Any) -> str:
     """The role that the application logs in as."""
-    names = ask(host, "SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper").split()
+    names = ask(host, "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname ~ '^demo_[0-9a-f]{8}$'").split()
     assert len(names) == 1
     return names[0]
 
