@@ -338,9 +338,10 @@ class Host:
 
     def back(self, current: str, slot: str, records: list[dict[str, Any]]) -> str:
         """Where this host goes if the release fails: what is in service, unless a deployment that never ended left it there."""
-        if self.id_of(current) in releases.good(records):
+        good = releases.good(records)
+        if self.id_of(current) in good:
             return current
-        slots = self.slots(releases.last_good(records, self.id_of(slot)) or "-")
+        slots = self.slots(good[-1]) if good else []
         return slots[-1] if slots else current if current != slot else ""
 
     def stale_lock(self) -> bool:

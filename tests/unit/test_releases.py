@@ -254,6 +254,7 @@ def test_lines_of_a_log_are_read_whole(tmp_path: Path) -> None:
         # A controller was killed after this host had been switched.
         ([record("a", "live")], "b", "b", "a"),
         ([record("a", "live")], "b", "c", "a"),
+        ([record("x", "live"), record("a", "live")], "b", "a", "a"),
     ],
 )
 def test_where_a_host_goes_back_to(host: module.Host, lines: list[dict[str, Any]], current: str, slot: str, back: str) -> None:
