@@ -20,6 +20,13 @@ LIBRARY = "/usr/local/lib/fairlead"
 INSIDE = "/opt/fairlead"
 # The folder of the web server's socket is its alone.
 WEB_FOLDER = "/run/app"
+# What the container of a process has from the web server's, where that has it. The rest the engine fills in, one day otherwise
+# than the other.
+INHERITED = (
+    *("CapAdd", "CapDrop", "SecurityOpt", "ReadonlyRootfs", "Tmpfs", "ShmSize", "Devices", "Sysctls", "GroupAdd", "Init"),
+    *("NetworkMode", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts"),
+    *("Memory", "MemorySwap", "NanoCpus", "CpuShares", "PidsLimit", "Ulimits"),
+)
 
 
 def compose(web: dict[str, Any], site: str, kind: str, process: dict[str, Any]) -> dict[str, Any]:
@@ -43,10 +50,9 @@ def compose(web: dict[str, Any], site: str, kind: str, process: dict[str, Any]) 
     if alone(kind, process):
         mounts.append({"Type": "bind", "Source": LIBRARY, "Target": INSIDE, "ReadOnly": True})
     body["HostConfig"] = {
-        **host,
+        **{key: host[key] for key in INHERITED if host.get(key)},
         "Mounts": mounts,
-        "Binds": binds or None,
-        "PortBindings": {},
+        "Binds": binds,
         "RestartPolicy": {"Name": "unless-stopped" if kind == "worker" else "no"},
         "AutoRemove": kind != "worker",
         **limits(process),

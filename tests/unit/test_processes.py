@@ -60,7 +60,7 @@ def test_a_worker_is_like_the_web_server_but_for_what_it_says() -> None:
     assert body["Env"] == ["PATH=/venv/bin", "RELEASE=other", "SECRET_KEY_FILE=/run/secrets/SECRET_KEY", "QUEUE=mail"]
     assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges"]
     assert [mount["Target"] for mount in host["Mounts"]] == ["/run/secrets"] and host["Binds"] == ["/srv/shop/media:/media:rw"]
-    assert host["PortBindings"] == {}
+    assert "PortBindings" not in host
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (256 * 1024**2, 256 * 1024**2, 500_000_000)
     assert host["RestartPolicy"] == {"Name": "unless-stopped"} and host["AutoRemove"] is False
     assert body["Healthcheck"] == {"Test": ["NONE"]}
@@ -99,6 +99,11 @@ def test_whatever_changes_makes_a_container_beside_the_one_of_before() -> None:
     assert (found.make, found.start, found.remove) == (list(after), [], sorted(before))
     assert not plan(list(after), dict.fromkeys(after, True))
     assert plan(list(after), dict.fromkeys(after, False)).start == list(after)
+
+
+def test_what_the_engine_fills_in_makes_no_other_container() -> None:
+    after = WEB | {"HostConfig": WEB["HostConfig"] | {"Runtime": "runc", "MaskedPaths": ["/proc/kcore"], "Dns": [], "CapAdd": None}}
+    assert list(wanted(after, "shop", [MAIL])) == list(wanted(WEB, "shop", [MAIL]))
 
 
 def test_a_worker_that_is_no_longer_wanted_goes() -> None:
