@@ -64,46 +64,49 @@ def descriptors_used_up(host: Any) -> Iterator[None]:
         host.check_output("systemctl stop crowd; mv /etc/nginx/nginx.conf.kept /etc/nginx/nginx.conf && systemctl reload nginx")
 
 
-# What is promised, from the fault to the message, in seconds: a minute that it must last, two looks, ten to gather a group, and s
-PROMISED = {
-    "SiteDown": 100,
-    "AppDown": 100,
-    "DiskNearlyFull": 100,
-    "CertificateEndsNow": 100,
-    "DescriptorsNearlyFull": 100,
-}
+# Faults that do not hide each other: who cannot be asked shows no certificate.
+ROUNDS = [
+    {"CertificateEndsNow": certificate_near_its_end, "DiskNearlyFull": disk_filled, "AppDown": app_stopped},
+    {"DescriptorsNearlyFull": descriptors_used_up},
+]
+ALERTS = ["SiteDown", *(name for faults in ROUNDS for name in faults)]
+
+# From a fault to its message, in seconds: a minute that it must last, two looks, ten to gather a group, and a busy machine's share.
+PROMISED = 130
 
 
 @pytest.fixture(scope="module")
 def told(host: Any, receiver: Receiver) -> dict[str, dict[str, float]]:
-    """When each fault and each end of it was told, in seconds."""
-    found: dict[str, dict[str, float]] = {name: {} for name in PROMISED}
+    """When each fault and the end of it was told, in seconds."""
+    found: dict[str, dict[str, float]] = {name: {} for name in ALERTS}
 
-    def wait(status: str, begun: float, seconds: float) -> None:
-        left = set(PROMISED)
-        while left and time.time() < begun + seconds:
-            for name in sorted(left):
+    def wait(names: set[str], status: str, seconds: float) -> None:
+        begun = time.time()
+        while names and time.time() < begun + seconds:
+            for name in sorted(names):
                 if receiver.alerts(name, status, begun):
                     found[name][status] = time.time() - begun
-                    left.discard(name)
+                    names = names - {name}
             time.sleep(2)
 
-    with ExitStack() as faults:
-        for fault in (certificate_near_its_end, descriptors_used_up, disk_filled, app_stopped):
-            faults.enter_context(fault(host))
-        wait("firing", time.time(), 180)
-    # The next message of a group comes after a minute at the earliest.
-    wait("resolved", time.time(), 240)
+    for faults in ROUNDS:
+        names = set(faults) | ({"SiteDown"} if "AppDown" in faults else set())
+        with ExitStack() as planted:
+            for fault in faults.values():
+                planted.enter_context(fault(host))
+            wait(names, "firing", PROMISED + 60)
+        # The next message of a group comes after a minute at the earliest.
+        wait(names, "resolved", 240)
     host.check_output("umount /srv/small")
     return found
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize("name", ALERTS)
 def test_a_fault_is_told_in_time(told: dict[str, dict[str, float]], name: str) -> None:
-    assert told[name].get("firing", 1e9) <= PROMISED[name], told
+    assert told[name].get("firing", 1e9) <= PROMISED, told
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize("name", ALERTS)
 def test_its_end_is_told(told: dict[str, dict[str, float]], name: str) -> None:
     assert "resolved" in told[name], told
 
