@@ -23,6 +23,13 @@ def followers(on: On, name: str) -> list[str]:
     return ask(on(name), "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1").split()
 
 
+def managed(on: On, *command: str) -> str:
+    """What a management command of the site says."""
+    release = on("app1").check_output("basename $(readlink /srv/demo/current)")
+    words = " ".join(["%s"] * len(command))
+    return str(on("app1").check_output(f"docker exec %s python manage.py {words}", f"demo-{release}", *command))
+
+
 @pytest.fixture(scope="module")
 def lost(on: On, playbook: Callable[..., Run], primary: Callable[[], str]) -> str:
     """Kills the primary's host, after a promotion was refused because it was alive."""
@@ -31,6 +38,7 @@ def lost(on: On, playbook: Callable[..., Run], primary: Callable[[], str]) -> st
     assert run.code != 0 and run.changes == 0
     assert "split-db1 is a primary that runs: playbooks/switchover.yml -e to=split-db2 loses nothing" in run.sentence
     ask(on("db1"), "CREATE TABLE IF NOT EXISTS before_the_loss ()")
+    managed(on, "createsamples")
     subprocess.run(["docker", "kill", "split-db1"], check=True, capture_output=True)
     return "db1"
 
@@ -46,9 +54,8 @@ def test_a_replica_is_promoted(lost: str, on: On, playbook: Callable[..., Run], 
 
 def test_the_site_reads_and_writes_again(lost: str, on: On, visitor: requests.Session) -> None:
     assert [visitor.get(SITE, timeout=60).status_code for _ in range(20)] == [200] * 20
-    release = on("app1").check_output("basename $(readlink /srv/demo/current)")
     write = "from articles.models import Article; print(Article.objects.update(summary='after the loss') > 0)"
-    assert "True" in on("app1").check_output("docker exec %s python manage.py shell -c %s", f"demo-{release}", write)
+    assert "True" in managed(on, "shell", "-c", write)
 
 
 def test_a_second_promotion_changes_nothing(lost: str, playbook: Callable[..., Run]) -> None:
