@@ -123,7 +123,10 @@ def test_a_job_has_a_timer_and_the_target_starts_it(evaluate: Evaluate, render_t
     assert "OnCalendar=hourly\n" in timer and "PartOf=fairlead-processes.target" in timer
     tree = render_tree("django_processes", **given, role_path=ROLE)
     units = "/etc/systemd/system/"
-    assert "Requires=fairlead-watchdog.timer fairlead-job@clear.timer\n" in tree[units + "fairlead-processes.target"]
+    assert (
+        "Wants=fairlead-processes.service fairlead-watchdog.timer fairlead-job@clear.timer\n"
+        in tree[units + "fairlead-processes.target"]
+    )
     assert "OnFailure=fairlead-job-failed@%i.service" in tree[units + "fairlead-job@.service"]
     assert 'ExecStart="/bin/tell" "50%% \\"x\\" $$y" %i\n' in tree[units + "fairlead-job-failed@.service"]
     without = render_tree("django_processes", role_path=ROLE)
