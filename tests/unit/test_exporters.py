@@ -168,7 +168,8 @@ def test_what_takes_long_is_asked_rarely_until_it_is_known(metrics: ModuleType) 
 def test_releases_and_drills(metrics: ModuleType, tmp_path: Path) -> None:
     record = {"id": "abc", "image": "x@sha256:1", "who": 'ann"a', "result": "live", "started": "2026-11-22T20:00:00Z"}
     file = tmp_path / "records.jsonl"
-    file.write_text(json.dumps(record) + "\n")
+    again = record | {"started": "2026-11-21T20:00:00Z"}
+    file.write_text(json.dumps(again) + "\n" + json.dumps(record) + '\n{"id": "cut')
     (sample,) = metrics.releases(str(file))
     assert str(sample) == (
         'fairlead_release_timestamp_seconds{id="abc",image="x@sha256:1",who="ann\\"a",result="live"} 1795377600.0'
