@@ -24,7 +24,7 @@ def password(playbook: Callable[..., Run]) -> str:
 
 @pytest.fixture
 def cli(host: Any, password: str) -> Callable[..., str]:
-    return lambda *words: host.run(f"VALKEYCLI_AUTH={password} valkey-cli -s {SOCKET} " + " ".join(words)).stdout.strip()
+    return lambda *words: host.run(f"REDISCLI_AUTH={password} valkey-cli -s {SOCKET} " + " ".join(words)).stdout.strip()
 
 
 def test_a_second_run_changes_nothing(playbook: Callable[..., Run], password: str) -> None:
@@ -35,7 +35,7 @@ def test_it_is_reached_by_its_socket_its_group_and_its_password_alone(host: Any,
     assert cli("ping") == "PONG"
     assert "NOAUTH" in host.check_output(f"valkey-cli -s {SOCKET} ping")
     assert "valkey" not in host.check_output("ss --listening --tcp --processes --no-header")
-    as_user = "setpriv --reuid {0} --regid {0} --clear-groups env VALKEYCLI_AUTH=" + password + f" valkey-cli -s {SOCKET} ping"
+    as_user = "setpriv --reuid {0} --regid {0} --clear-groups env REDISCLI_AUTH=" + password + f" valkey-cli -s {SOCKET} ping"
     assert host.check_output(as_user.format(10001)) == "PONG"
     assert "Permission denied" in host.run(as_user.format(10002)).stderr
     assert host.run(f"grep -r {password} /etc/valkey /etc/systemd /proc/$(pidof valkey-server)/cmdline").rc == 1
