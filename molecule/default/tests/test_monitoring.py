@@ -23,7 +23,7 @@ def test_the_rules_pass_their_tests(host: Any) -> None:
         for name, folder in FOLDERS.items():
             for path in folder.glob("*.yml"):
                 tar.add(path, f"{name}/{path.name}")
-    unpack = ["docker", "exec", "-i", host.backend.name, "tar", "-x", "-C", "/root"]
+    unpack = ["docker", "exec", "-i", host.backend.host, "tar", "-x", "-C", "/root"]
     subprocess.run(unpack, input=packed.getvalue(), check=True)
     done = host.run("cd /root/tests && promtool test rules *.yml")
     assert done.rc == 0, done.stdout + done.stderr
