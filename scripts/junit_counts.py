@@ -1,4 +1,4 @@
-"""Print how many tests of a JUnit report passed and failed."""
+"""Print how many tests of a JUnit report passed and failed, then the names of those that failed, a line each."""
 
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -10,3 +10,6 @@ for suite in root.iter("testsuite"):
     failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
     skipped += int(suite.get("skipped", 0))
 print(total - failed - skipped, failed)
+for case in root.iter("testcase"):
+    if case.find("failure") is not None or case.find("error") is not None:
+        print(f"FAILED {case.get('classname')}::{case.get('name')}")
