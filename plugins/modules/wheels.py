@@ -36,9 +36,9 @@ options:
     elements: str
     required: true
   index:
-    description: The package index.
+    description: The package index, as pip is given it.
     type: str
-    default: https://packages.example.org/simple
+    required: true
   keep:
     description: Folders in O(root), the newest, that stay; others are removed when one is made.
     type: int
@@ -56,6 +56,7 @@ EXAMPLES = r"""
     requirements:
       sentry: "{{ lookup('ansible.builtin.file', 'sentry.txt') }}"
     pythons: ["3.12", "3.13"]
+    index: https://packages.example.org/simple
 """
 
 RETURN = r"""
@@ -227,7 +228,7 @@ def main() -> None:
             "files": {"type": "dict", "default": {}},
             "requirements": {"type": "dict", "default": {}},
             "pythons": {"type": "list", "elements": "str", "required": True},
-            "index": {"type": "str", "default": "https://packages.example.org/simple"},
+            "index": {"type": "str", "required": True},
             "keep": {"type": "int", "default": 3},
         },
         supports_check_mode=True,
