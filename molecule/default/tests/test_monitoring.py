@@ -23,12 +23,12 @@ def test_the_rules_pass_their_tests(host: Any) -> None:
         for name, folder in FOLDERS.items():
             for path in folder.glob("*.yml"):
                 tar.add(path, f"{name}/{path.name}")
-    unpack = ["docker", "exec", "-i", host.backend.host, "tar", "-x", "-C", "/root"]
+    unpack = ["docker", "exec", "-i", host.backend.host, "tar", "-x", "-C", "/srv"]
     subprocess.run(unpack, input=packed.getvalue(), check=True)
-    done = host.run("cd /root/tests && promtool test rules *.yml")
+    done = host.run("cd /srv/tests && promtool test rules *.yml")
     assert done.rc == 0, done.stdout + done.stderr
     assert done.stdout.count("SUCCESS") == len(list(FOLDERS["tests"].glob("*.yml")))
-    host.check_output("rm -r /root/tests")
+    host.check_output("rm -r /srv/tests")
 
 
 def test_everything_is_seen_on_the_loopback_alone(host: Any) -> None:

@@ -25,17 +25,17 @@ def put(host: Any, source: Path, target: str) -> None:
 class Receiver:
     """What was told to people, and when."""
 
-    FILE = "/root/received"
+    FILE = "/srv/received"
 
     def __init__(self, host: Any) -> None:
         self.host = host
-        put(host, HERE / "receiver.py", "/root/receiver.py")
+        put(host, HERE / "receiver.py", "/srv/receiver.py")
         self.start()
 
     def start(self) -> None:
         if not self.host.run("systemctl is-active --quiet receiver").rc:
             return
-        self.host.check_output("systemd-run --quiet --unit=receiver python3 /root/receiver.py 9900 9925 %s", self.FILE)
+        self.host.check_output("systemd-run --quiet --unit=receiver python3 /srv/receiver.py 9900 9925 %s", self.FILE)
 
     def stop(self) -> None:
         self.host.check_output("systemctl stop receiver")

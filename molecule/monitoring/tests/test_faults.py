@@ -42,13 +42,13 @@ def disk_filled(host: Any) -> Iterator[None]:
 def certificate_near_its_end(host: Any) -> Iterator[None]:
     shown = host.check_output("nginx -T 2>/dev/null | sed -n 's/^ *ssl_certificate  *\\(.*\\);/\\1/p' | head -n 1")
     path = shown.removesuffix(".crt")
-    host.check_output("cp -a %s.crt /root/kept.crt", path)
-    host.check_output("openssl x509 -in /root/kept.crt -signkey %s.key -days 2 -out %s.crt", path, path)
+    host.check_output("cp -a %s.crt /srv/kept.crt", path)
+    host.check_output("openssl x509 -in /srv/kept.crt -signkey %s.key -days 2 -out %s.crt", path, path)
     host.check_output("systemctl reload nginx")
     try:
         yield
     finally:
-        host.check_output("cp -a /root/kept.crt %s.crt && systemctl reload nginx", path)
+        host.check_output("cp -a /srv/kept.crt %s.crt && systemctl reload nginx", path)
 
 
 @contextmanager

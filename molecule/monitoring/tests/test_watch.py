@@ -13,7 +13,7 @@ Ask = Callable[[str], list[tuple[dict[str, str], float]]]
 
 
 def test_nothing_of_it_listened_on_all_addresses_for_a_moment(host: Any) -> None:
-    ports = {int(port) for port in host.file("/root/listened").content_string.split()}
+    ports = {int(port) for port in host.file("/srv/listened").content_string.split()}
     # The onlooker was there: it has seen the site's own.
     assert {22, 443} <= ports
     assert {port for port in ports if 9000 <= port < 9300} == set()

@@ -16,7 +16,7 @@ LICENSE = "0123456789abcdef0123456789abcdef01234567"
 
 def calls(host: Any, method: str) -> list[Any]:
     """What the agent sent by a method, the newest last."""
-    lines = host.check_output("cat /root/collected").splitlines()
+    lines = host.check_output("cat /srv/collected").splitlines()
     found = [json.loads(line) for line in lines]
     assert all(call["known"] for call in found), "a key that the service does not know"
     return [call["data"] for call in found if call["method"] == method]
@@ -100,7 +100,7 @@ def test_the_hosts_agent_comes_from_the_signed_repository(host: Any) -> None:
 
 
 def test_the_hosts_agent_was_masked_until_it_was_configured(host: Any) -> None:
-    assert host.file("/root/was-masked").exists
+    assert host.file("/srv/was-masked").exists
     config = host.file("/etc/newrelic-infra.yml")
     assert (config.mode, config.user) == (0o640, "root") and LICENSE in config.content_string
     assert "site: demo" in config.content_string
