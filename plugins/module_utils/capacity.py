@@ -21,6 +21,7 @@ INPUTS: dict[str, tuple[float, bool, bool]] = {
     "bandwidth_mbit": (0.001, True, False),
     "threads": (1, False, False),
     "worker_memory_mb": (16, False, False),
+    "process_connections": (1, False, False),
     "workers": (1, False, True),
     "pooler_processes": (1, False, False),
     "pool_size": (1, False, True),
@@ -123,7 +124,7 @@ def _read_inputs(inputs: dict[str, Any], errors: list[str]) -> dict[str, Any]:
 def _read_hosts(hosts: dict[str, Any], errors: list[str]) -> dict[str, dict[str, Any]]:
     read: dict[str, dict[str, Any]] = {}
     for name, host in hosts.items():
-        read[name] = {"groups": set(host.get("groups") or [])}
+        read[name] = {"groups": set(host.get("groups") or []), "processes": _read_processes(name, host, errors)}
         missing = [key for key in ("cores", "memory_mb") if host.get(key) in (None, "")]
         if missing:
             errors.append(
@@ -138,6 +139,21 @@ def _read_hosts(hosts: dict[str, Any], errors: list[str]) -> dict[str, dict[str,
                 )
             read[name][key] = number
     return read
+
+
+def _read_processes(name: str, host: dict[str, Any], errors: list[str]) -> list[int]:
+    """Memory of each container that runs beside the web server's; 0: as much as that has."""
+    containers: list[int] = []
+    for worker in host.get("processes") or []:
+        count, memory = (_number(worker.get(key, default), fractional=False) for key, default in (("count", 1), ("memory_mb", 0)))
+        if count is None or memory is None or count < 1 or memory < 0:
+            errors.append(
+                f"{name}: the worker {worker.get('name')} has count {_shown(worker.get('count', 1))} and memory_mb "
+                f"{_shown(worker.get('memory_mb', 0))}: set them in site_workers to whole numbers, or leave them out."
+            )
+        else:
+            containers += [int(memory)] * int(count)
+    return containers
 
 
 def _shown(value: Any) -> str:
@@ -201,14 +217,19 @@ def _django(site: _Site, host: dict[str, Any]) -> dict[str, Any]:
         by_cores = math.ceil(2 * host["cores"] * (0.5 if shared else 1)) + 1
         database_mb = max(384, host["memory_mb"] // 4) if shared else 0
         left = host["memory_mb"] - _system_mb(host) - _nginx_mb(site, host) - _POOLER_MB - database_mb
-        by_memory = int((left / _RELEASES - _CONTAINER_BASE_MB) // numbers["worker_memory_mb"])
+        # What runs beside it in containers of the same size gets as much.
+        each = (left / _RELEASES - sum(host["processes"])) / (1 + host["processes"].count(0))
+        by_memory = int((each - _CONTAINER_BASE_MB) // numbers["worker_memory_mb"])
         workers = max(1, min(by_cores, by_memory))
     alone = not host["groups"] & {"db", "monitor", "registry"}
+    memory_mb = workers * numbers["worker_memory_mb"] + _CONTAINER_BASE_MB
     return {
         "workers": workers,
         "threads": numbers["threads"],
         "slots": workers * numbers["threads"],
-        "memory_mb": workers * numbers["worker_memory_mb"] + _CONTAINER_BASE_MB,
+        "memory_mb": memory_mb,
+        "processes_memory_mb": sum(memory or memory_mb for memory in host["processes"]),
+        "processes_connections": len(host["processes"]) * numbers["process_connections"],
         "cpus": float(host["cores"]) if alone else round(host["cores"] * 0.75, 2),
         "pids": workers * (numbers["threads"] + 8) + 64,
     }
@@ -219,7 +240,8 @@ def _nginx_mb(site: _Site, host: dict[str, Any]) -> int:
 
 
 def _pgbouncer(site: _Site, name: str) -> dict[str, Any]:
-    numbers, slots = site.numbers, site.django[name]["slots"]
+    numbers, django = site.numbers, site.django[name]
+    slots = django["slots"] + django["processes_connections"]
     pool = numbers["pool_size"]
     if pool is None:
         cores = min((site.hosts[host]["cores"] for host in site.db), default=0)
@@ -363,11 +385,14 @@ def _traffic(site: _Site, name: str, chain: _Chain) -> None:
 
 def _pool_rows(site: _Site, name: str, chain: _Chain) -> None:
     django, pooler, limit = site.django[name], site.pgbouncer[name], site.hosts[name]["nofile_max"]
+    places = f"{django['slots']} threads"
+    if django["processes_connections"]:
+        places = f"({places} + {django['processes_connections']} of workers)"
     chain.add("gunicorn workers", "2 x cores (half of them beside a database) + 1, as memory allows", django["workers"])
     chain.add("gunicorn threads", f"{django['workers']} workers x {django['threads']} threads", django["slots"])
     chain.add(
         "pgbouncer max_client_conn",
-        f"{_RELEASES} releases x {django['slots']} threads x {_ALIASES} aliases + {_EXTRA_CLIENTS}",
+        f"{_RELEASES} releases x {places} x {_ALIASES} aliases + {_EXTRA_CLIENTS}",
         pooler["max_client_conn"],
     )
     chain.add(
@@ -410,6 +435,13 @@ def _memory(site: _Site, name: str, result: dict[str, Any], chain: _Chain) -> No
             f"+ {_CONTAINER_BASE_MB})",
             parts["gunicorn"],
         )
+        if host["processes"]:
+            parts["workers"] = _RELEASES * result["django"]["processes_memory_mb"]
+            chain.add(
+                "workers memory MB",
+                f"{_RELEASES} releases x {len(host['processes'])} containers, {result['django']['processes_memory_mb']} together",
+                parts["workers"],
+            )
         parts["pgbouncer"] = _POOLER_MB * site.numbers["pooler_processes"]
     if name in site.db:
         left = host["memory_mb"] - sum(parts.values())
@@ -422,8 +454,9 @@ def _memory(site: _Site, name: str, result: dict[str, Any], chain: _Chain) -> No
         total,
         host["memory_mb"],
         f"{name} has {host['memory_mb']} MB of memory, but the chain needs {total} MB ({formula}): give it more, lower "
-        f"capacity_connections, capacity_workers, capacity_worker_memory_mb or capacity_max_connections, or move one of "
-        f"its groups to another host.",
+        f"capacity_connections, capacity_workers, capacity_worker_memory_mb or capacity_max_connections"
+        f"{', or the count or memory_mb of site_workers' if host['processes'] else ''}, or move one of its groups to another "
+        f"host.",
     )
 
 

@@ -20,6 +20,7 @@ NUMBERS = {
     "bandwidth_mbit": 100,
     "threads": 4,
     "worker_memory_mb": 200,
+    "process_connections": 4,
     "workers": None,
     "pooler_processes": 1,
     "pool_size": None,
@@ -35,8 +36,8 @@ EVERY = ("app", "db", "edge")
 NOFILE = 524288
 
 
-def host(*groups: str, cores: Any = 4, memory_mb: Any = 16000, nofile_max: Any = NOFILE) -> dict[str, Any]:
-    return {"groups": list(groups), "cores": cores, "memory_mb": memory_mb, "nofile_max": nofile_max}
+def host(*groups: str, cores: Any = 4, memory_mb: Any = 16000, nofile_max: Any = NOFILE, processes: Any = ()) -> dict[str, Any]:
+    return {"groups": list(groups), "cores": cores, "memory_mb": memory_mb, "nofile_max": nofile_max, "processes": list(processes)}
 
 
 def errors(hosts: dict[str, Any], **numbers: Any) -> list[str]:
@@ -55,6 +56,7 @@ SITES = {
     "demo": {"demo": host(*EVERY, cores=2, memory_mb=24000, nofile_max=20000)},
     "small": {"one": host(*EVERY, cores=2, memory_mb=4000)},
     "app and db": {"app1": host("app"), "db1": host("db", cores=8, memory_mb=64000)},
+    "workers": {"one": host(*EVERY, processes=[{"name": "mail", "count": 3, "memory_mb": 300}, {"name": "beat"}])},
     "no edge": {"app1": host("app"), "app2": host("app"), "db1": host("db")},
     "all apart": {
         "edge1": host("edge", cores=2, memory_mb=4000),
@@ -169,12 +171,15 @@ def test_whatever_fits_agrees(site: str) -> None:
             if "django" in result:
                 django, pooler = result["django"], result["pgbouncer"]
                 assert django["slots"] == django["workers"] * django["threads"] < django["pids"]
-                assert pooler["max_client_conn"] >= 2 * 2 * django["slots"]  # two releases, two aliases
+                beside = [process for process in facts["processes"] for _ in range(process.get("count", 1))]
+                # Two releases, two aliases.
+                assert pooler["max_client_conn"] >= 2 * 2 * (django["slots"] + 4 * len(beside))
                 assert pooler["limit_nofile"] > pooler["max_client_conn"] + 3 * pooler["max_db_connections"]
                 assert pooler["limit_nofile"] <= facts["nofile_max"]
                 assert pooler["max_db_connections"] == pooler["pool_size"] + pooler["reserve_pool_size"]
                 assert 0 < django["cpus"] <= facts["cores"]
-                spent += 2 * django["memory_mb"]
+                sizes = [django["memory_mb"], *(process.get("memory_mb", django["memory_mb"]) for process in beside)]
+                spent += 2 * sum(sizes)
             if "postgresql" in result:
                 server = result["postgresql"]
                 reserved = server["superuser_reserved"] + 10
@@ -202,6 +207,30 @@ def test_more_of_a_load_never_makes_a_misfit_fit(number: str) -> None:
 def test_more_memory_never_makes_a_fit_a_misfit(memory_mb: int) -> None:
     less, more = ({"one": host(*EVERY, cores=2, memory_mb=memory)} for memory in (memory_mb, memory_mb + 256))
     assert not errors(more, connections=500) or errors(less, connections=500)
+
+
+def test_workers_take_places_and_memory_from_the_web_server() -> None:
+    alone = plan({"one": host(*EVERY, memory_mb=4000)}, NUMBERS)["one"]
+    workers = [{"name": "mail", "count": 2, "memory_mb": 256}]
+    beside = plan({"one": host(*EVERY, memory_mb=4000, processes=workers)}, NUMBERS)["one"]
+    assert beside["django"]["workers"] < alone["django"]["workers"]
+    rows = {row["number"]: row for row in beside["table"]}
+    assert rows["workers memory MB"]["value"] == 2 * 2 * 256
+    assert "+ 8 of workers) x 2 aliases" in rows["pgbouncer max_client_conn"]["formula"]
+    same_size = plan({"one": host(*EVERY, memory_mb=6000, processes=[{"name": "mail"}])}, NUMBERS)["one"]
+    assert not same_size["errors"]
+    assert same_size["django"]["processes_memory_mb"] == same_size["django"]["memory_mb"]
+
+
+def test_workers_that_do_not_fit() -> None:
+    sentence = only_error({"one": host(*EVERY, memory_mb=2000, processes=[{"name": "mail", "count": 4, "memory_mb": 512}])})
+    assert "workers 4096" in sentence and "the count or memory_mb of site_workers" in sentence
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": "two"}, {"memory_mb": -1}, {"memory_mb": 0.5}])
+def test_bad_workers(wrong: dict[str, Any]) -> None:
+    sentence = only_error({"one": host(*EVERY, processes=[{"name": "mail", **wrong}])})
+    assert sentence.startswith("one: the worker mail has count ") and "site_workers" in sentence
 
 
 def test_more_hosts_share_the_load() -> None:
