@@ -139,7 +139,7 @@ bench: ## fresh and no-change runs of site.yml, timed by role; nginx beside othe
 controller: ## the controller's tools in .venv (ansible, molecule, linters)
 	@scripts/controller
 
-requirements: ## resolve the controller's tools anew
+requirements: ## resolve anew what is locked: the controller's tools, the agents, Bugsink
 	@scripts/controller lock
 
 pgbouncer-rr: ## the package of the routing PgBouncer, made anew from Debian's current source, into build/
