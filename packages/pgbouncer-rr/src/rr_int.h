@@ -50,6 +50,9 @@ struct RRClient {
 	struct RRScope scope;
 	struct List texts;		/* rewritten, not yet sent */
 	char *parse;			/* the rewritten Parse that is being handled */
+
+	struct MBuf ahead;		/* received, but not yet in the socket's buffer */
+	const SBufIO *below;		/* the socket's own operations meanwhile */
 };
 
 /* a database whose health is watched, or that was drained */
@@ -106,6 +109,9 @@ struct RRText *rr_rewritten(PgSocket *client, unsigned nr, const char *text, siz
 bool rr_rewrite_first(PgSocket *client, PktHdr *pkt) _MUSTCHECK;
 bool rr_rewrite_message(PgSocket *client, PktHdr *pkt, bool *done) _MUSTCHECK;
 void rr_texts_free(struct RRClient *rr);
+
+/* rr_ahead.c */
+bool rr_unit_rest(PgSocket *client, size_t skip, const uint8_t **rest, size_t *len, uint8_t **copy) _MUSTCHECK;
 
 /* rr_route.c */
 struct RRClient *rr_client(PgSocket *client);

@@ -67,6 +67,7 @@ void rr_client_free(PgSocket *client)
 {
 	rr_scope_forget(&client->rr->scope);
 	rr_texts_free(client->rr);
+	mbuf_free(&client->rr->ahead);
 	free(client->rr->parse);
 	free(client->rr);
 	client->rr = NULL;
@@ -603,11 +604,12 @@ static void unit_message(PgSocket *client, struct Unit *unit, struct Message *ms
  */
 static bool judge_unit(PgSocket *client, PktHdr *pkt, struct Judgement *all)
 {
-	SBuf *sbuf = &client->sbuf;
 	const char *parsed[MAX_UNIT_PARSES];
 	struct Unit unit = { .first = true, .parsed = parsed };
 	struct Message msg;
-	const uint8_t *p, *end;
+	const uint8_t *p = NULL;
+	uint8_t *copy = NULL;
+	size_t first_len, len = 0;
 
 	msg.type = pkt->type;
 	msg.body = (const char *)pkt->data.data + NEW_HEADER_LEN;
@@ -621,34 +623,25 @@ static bool judge_unit(PgSocket *client, PktHdr *pkt, struct Judgement *all)
 	unit.first_kind = client->rr->kind;
 	unit.first_kind_known = client->rr->kind_known;
 
-	/* the rest of it, as far as it was received */
-	p = sbuf->io->buf + sbuf->io->parse_pos;
-	end = sbuf->io->buf + sbuf->io->recv_pos;
-	p += client->packet_cb_state.flag == CB_HANDLE_COMPLETE_PACKET ? sbuf->pkt_remain : pkt->len;
-
+	if (unit.state == UNIT_GOES_ON) {
+		first_len = client->packet_cb_state.flag == CB_HANDLE_COMPLETE_PACKET
+			    ? client->sbuf.pkt_remain : pkt->len;
+		if (!rr_unit_rest(client, first_len, &p, &len, &copy))
+			unit_home(&unit, &rr_stats.unit_incomplete);
+	}
+	msg.complete = true;
 	while (unit.state == UNIT_GOES_ON) {
-		uint32_t len;
+		size_t total = 1 + (((size_t)p[1] << 24) | ((size_t)p[2] << 16) | ((size_t)p[3] << 8) | p[4]);
 
-		if (p > end || end - p < NEW_HEADER_LEN) {
-			unit_home(&unit, &rr_stats.unit_incomplete);
-			break;
-		}
-		len = ((uint32_t)p[1] << 24) | ((uint32_t)p[2] << 16) | ((uint32_t)p[3] << 8) | p[4];
-		if (len < 4) {
-			unit_home(&unit, &rr_stats.unit_incomplete);
-			break;
-		}
+		Assert(total <= len);
 		msg.type = p[0];
 		msg.body = (const char *)p + NEW_HEADER_LEN;
-		msg.len_here = end - p - NEW_HEADER_LEN;
-		msg.complete = msg.len_here >= len - 4;
-		if (msg.complete)
-			msg.len_here = len - 4;
+		msg.len_here = total - NEW_HEADER_LEN;
 		unit_message(client, &unit, &msg);
-		if (unit.state == UNIT_GOES_ON && !msg.complete)
-			unit_home(&unit, &rr_stats.unit_incomplete);
-		p += 1 + len;	/* only when complete, so not past the end */
+		p += total;
+		len -= total;
 	}
+	free(copy);
 	client->rr->kind = unit.first_kind;
 	client->rr->kind_known = unit.first_kind_known;
 	if (unit.state == UNIT_GONE)

@@ -1,6 +1,7 @@
 """A PostgreSQL client of bare messages, for what no driver would send."""
 
 import socket
+import ssl
 import struct
 
 
@@ -73,8 +74,10 @@ class Answer:
 
 
 class Wire:
-    def __init__(self, port, dbname, user, host="127.0.0.1", timeout=20):
+    def __init__(self, port, dbname, user, host="127.0.0.1", timeout=20, tls=False):
         self.sock = socket.create_connection((host, port), timeout=timeout)
+        if tls:
+            self._start_tls()
         self.address = (host, port)
         self.buffer = b""
         self.parameters = {}
@@ -94,6 +97,14 @@ class Wire:
                 raise Closed(body)
             elif kind == b"Z":
                 break
+
+    def _start_tls(self):
+        self.sock.sendall(struct.pack("!II", 8, 80877103))
+        assert self.sock.recv(1) == b"S"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(self.sock)
 
     def __enter__(self):
         return self
