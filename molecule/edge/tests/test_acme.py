@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from testssl import findings
+
 testinfra_hosts = ["ansible://fairlead-edge"]
 SHOWN = "openssl s_client -connect 127.0.0.1:443 -servername {name} </dev/null 2>/dev/null | openssl x509 -noout {what}"
 
@@ -18,6 +20,13 @@ def test_certificate_is_the_authoritys(host: Any) -> None:
     assert "Pebble" in shown(host, "-issuer")
     assert set(re.findall(r"DNS:([\w.]+)", shown(host, "-ext subjectAltName"))) == {"www.example.org", "example.org"}
     assert shown(host, "-serial") == shown(host, "-serial", "example.org")
+
+
+def test_nobody_finds_a_fault_in_its_tls(host: Any) -> None:
+    host.check_output("curl -sk https://localhost:15000/roots/0 >/run/pebble.pem")
+    found = findings(host, "www.example.org", "127.0.0.1", "--add-ca", "/run/pebble.pem")
+    # The authority tells nobody of certificates that it took back.
+    assert {name: text for name, text in found.items() if name != "cert_revocation"} == {}
 
 
 def test_renewal_reaches_the_clients(host: Any) -> None:
