@@ -121,3 +121,11 @@ def test_only_an_engine_that_ran_is_restarted(evaluate: Evaluate, service: dict[
 )
 def test_form_of_an_address_pool(evaluate: Evaluate, base: str, good: bool) -> None:
     assert evaluate("docker", f"'{base}' is match(_docker_range)") is good
+
+
+def test_the_journal_as_the_log_takes_all_lines_under_the_containers_names(render_tree: Render) -> None:
+    files = render_tree("docker", docker_log_driver="journald")
+    settings = json.loads(files["/etc/docker/daemon.json"])
+    assert (settings["log-driver"], settings["log-opts"]) == ("journald", {"tag": "{{ .Name }}"})
+    assert "[Service]" in files[DROP_IN] and "LogRateLimitIntervalSec=0" in files[DROP_IN]
+    assert "LogRateLimit" not in render_tree("docker")[DROP_IN]
