@@ -12,6 +12,7 @@ from conftest import ROOT
 Evaluate = Callable[..., Any]
 
 DSN = "https://0123456789abcdef0123456789abcdef@errors.example.org/1"
+STATUS = {"site_status_domain": "status.example.org"}
 LICENSE = "0123456789abcdef0123456789abcdef01234567"
 PGP = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 NEWRELIC = {"newrelic_license_key": LICENSE, "newrelic_repository_key": PGP}
@@ -126,6 +127,12 @@ def test_a_bugsink_of_ones_own_is_the_receiver_from_the_first_day(evaluate: Eval
         ("site_otlp_endpoint", {"site_otlp_endpoint": "collector:4318"}, False),
         ("bugsink", {"groups": {"all": ["a", "b"], "app": ["a"], "bugsink": ["a", "b"]}}, False),
         ("bugsink", {"groups": {"all": ["a", "b"], "app": ["a"], "edge": ["b"], "bugsink": ["a"]}}, False),
+        ("site_status_domain", {"groups": {"all": ["a"], "app": ["a"], "monitor": ["a"]}}, True),
+        ("site_status_domain", STATUS | {"groups": {"all": ["a", "b"], "app": ["a"], "monitor": ["b"]}}, True),
+        ("site_status_domain", STATUS | {"groups": {"all": ["a"], "app": ["a"], "monitor": ["a"]}}, False),
+        ("site_status_domain", STATUS | {"groups": {"all": ["a", "b"], "app": ["a"], "edge": ["b"], "monitor": ["b"]}}, False),
+        ("site_status_domain", STATUS | {"groups": {"all": ["a", "b"], "app": ["a"], "bugsink": ["b"], "monitor": ["b"]}}, False),
+        ("site_status_domain", {"site_status_domain": "https://status.example.org"}, False),
     ],
 )
 def test_the_site_asks_beforehand(evaluate: Evaluate, site: dict[str, Any], name: str, given: dict[str, Any], ok: bool) -> None:
