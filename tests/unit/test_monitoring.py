@@ -197,8 +197,8 @@ class Page(HTMLParser):
 class Prometheus:
     """Answers like one that has watched for months."""
 
-    def __init__(self, up: float | None = 1, found: list[dict[str, Any]] | None = None) -> None:
-        self.up, self.found = up, found or []
+    def __init__(self, up: float | None = 1, found: list[dict[str, Any]] | None = None, closed: float = 0) -> None:
+        self.up, self.found, self.closed = up, found or [], closed
 
     def alerts(self) -> list[dict[str, Any]]:
         return self.found
@@ -206,6 +206,7 @@ class Prometheus:
     def value(self, query: str) -> float | None:
         numbers = {
             "site:up": self.up,
+            "site:maintenance": self.closed,
             "site:objective:ratio": 0.999,
             "site:error_budget:ratio": 0.42,
             "site:availability:ratio_1d": 1.0,
@@ -286,9 +287,12 @@ def test_what_anybody_may_read_names_no_host_and_no_weakness(status: ModuleType)
         assert word not in text
 
 
-@pytest.mark.parametrize(("up", "says"), [(1, "The site is up."), (0, "The site is down."), (None, "Not known")])
-def test_the_page_says_first_whether_the_site_is_up(status: ModuleType, up: float | None, says: str) -> None:
-    assert says in re.split("<section>", page(status, Prometheus(up)))[0]
+@pytest.mark.parametrize(
+    ("up", "closed", "says"),
+    [(1, 0, "The site is up."), (0, 0, "The site is down."), (None, 0, "Not known"), (None, 1, "closed for maintenance")],
+)
+def test_the_page_says_first_whether_the_site_is_up(status: ModuleType, up: float | None, closed: float, says: str) -> None:
+    assert says in re.split("<section>", page(status, Prometheus(up, closed=closed)))[0]
 
 
 def test_a_silent_prometheus_is_not_an_up(status: ModuleType) -> None:
