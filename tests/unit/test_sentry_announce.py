@@ -19,7 +19,10 @@ RELEASES = "/api/0/organizations/example/releases/"
 
 @pytest.mark.parametrize(
     ("status", "asked", "says"),
-    [(201, [RELEASES, f"{RELEASES}abc/deploys/"], ""), (403, [RELEASES], "release abc, which runs nevertheless: Status code was 403")],
+    [
+        (201, [RELEASES, f"{RELEASES}abc/deploys/"], ""),
+        (403, [RELEASES], "release abc, which runs nevertheless: Status code was 403"),
+    ],
 )
 def test_a_deployment_is_told_only_of_a_release_that_was_taken(tmp_path: Path, status: int, asked: list[str], says: str) -> None:
     got: list[str] = []
