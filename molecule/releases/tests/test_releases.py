@@ -7,11 +7,14 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,26 @@ def unharmed(load: Load) -> None:
     assert load.of("page", 200) > 50 and load.of("post", 200) > 20 and load.of("slow", 200) > 2
 
 
+@contextmanager
+def websocket(address: str, domain: str, certificate: str) -> Iterator[Callable[[], float]]:
+    """A connection that stays, over which the release sends a byte a second. A function that waits until it ends, and returns the
+    seconds that it has lived."""
+    key = "GET /probe/socket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    trust = ssl.create_default_context(cafile=certificate)
+    with trust.wrap_socket(socket.create_connection((address, 443), 60), server_hostname=domain) as connection:
+        connection.sendall(key.format(domain).encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        begun = time.monotonic()
+
+        def lived() -> float:
+            with suppress(OSError):
+                while connection.recv(1000):
+                    pass
+            return time.monotonic() - begun
+
+        yield lived
+
+
 def test_the_first_with_what_the_tests_need(deploy: Deploy, on: On) -> None:
     run = deploy(1)
     assert run.code == 0, run.output
@@ -150,6 +173,36 @@ def test_many_deployments_and_rollbacks(
     unharmed(requested)
     assert visits() - before == requested.of("post", 200)
     assert release == records(on)[-1]["id"]
+
+
+def test_a_websocket_is_held_until_the_drain_limit(deploy: Deploy, on: On, visitor: requests.Session) -> None:
+    limits = {"capacity_graceful_seconds": 5, "capacity_drain_seconds": 20, "capacity_stop_seconds": 30}
+    assert deploy(1, TIMES="held", **limits).code == 0
+    before = serving(on)
+    with websocket(ADDRESSES["edge1"], DOMAIN, str(visitor.verify)) as lived, ThreadPoolExecutor() as pool:
+        end = pool.submit(lived)
+        begun = time.monotonic()
+        run = deploy(2, **limits)
+        assert run.code == 0, run.output
+        assert f"Release {before} was stopped with 1 requests in progress, after 20 s." in run.sentence
+        # Its host drained at the end of the deployment.
+        assert 20 < end.result(30) < time.monotonic() - begun
+    assert serving(on) != before
+    with websocket(ADDRESSES["edge1"], DOMAIN, str(visitor.verify)):
+        pass
+
+
+def test_a_slow_release_is_noticed_on_the_first_host(deploy: Deploy, on: On, visitor: requests.Session) -> None:
+    before = serving(on)
+    judged = {"django_bake_seconds": 60, "django_latency_seconds": 4}
+    with loading(
+        ADDRESSES["edge1"], DOMAIN, str(visitor.verify), {"name": "page", "path": "/", "visitors": 20, "pause": 0.5}
+    ) as requested:
+        run = deploy(3, PROBE_PAGE_SECONDS="6", **judged)
+        assert run.code == 2
+        assert re.search(r"app1: As it served, 5 % of \d+ requests took [\d.]+ s or more, beyond 4 s\.", run.sentence)
+        assert serving(on) == before
+    assert requested.others("page 200") == {}
 
 
 def test_what_would_be_done_is_shown_and_not_done(playbook: Callable[..., Run], images: list[str], on: On) -> None:
@@ -218,18 +271,38 @@ def test_no_room_for_an_image(deploy: Deploy, on: On) -> None:
     assert serving(on) == before
 
 
+# Kilobytes that are left: none, and enough for the lock alone.
+@pytest.mark.parametrize("left", [0, 64])
+def test_a_full_disk(left: int, deploy: Deploy, on: On, load: Callable[[], Any]) -> None:
+    before, release = serving(on), {"FILLED": left}
+    with load() as requested:
+        on("app2").run("dd if=/dev/zero of=/srv/filled bs=64K")
+        try:
+            on("app2").check_output(f"truncate --size=-{left}K /srv/filled")
+            run = deploy(2, **release, django_disk_free_mb=0)
+        finally:
+            on("app2").check_output("rm /srv/filled")
+        assert run.code == 2
+        assert "app2: OSError: [Errno 28] No space left on device" in run.sentence
+        assert {current(on, name) for name in APPS} == {before}
+        run = deploy(2, **release)
+        assert run.code == 0, run.output
+        assert serving(on) != before
+    unharmed(requested)
+
+
 def test_the_registry_is_gone(deploy: Deploy, on: On) -> None:
     before = serving(on)
     for name in APPS:
         on(name).run("docker image prune --all --force")
-    on("store1").check_output("systemctl stop docker-registry@pull.service")
+    on("db1").check_output("systemctl stop docker-registry@pull.service")
     try:
         run = deploy(4, LOG_LEVEL="WARNING")
         assert run.code == 2
         assert "The Docker engine says:" in run.sentence
         assert serving(on) == before
     finally:
-        on("store1").check_output("systemctl start docker-registry@pull.service")
+        on("db1").check_output("systemctl start docker-registry@pull.service")
     assert deploy(4, LOG_LEVEL="WARNING").code == 0
 
 
@@ -243,10 +316,25 @@ def away(on: On, name: str) -> Iterator[None]:
         subprocess.run(["docker", "unpause", container], check=True, capture_output=True)
 
 
+@pytest.fixture
+def over_ssh() -> Iterator[None]:
+    """The way to one host that hosts have in life; how the tests reach theirs, a command that failed and a host that is away look
+    the same."""
+    file = INVENTORY / "host_vars/releases-app2.yml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"ansible_connection: ssh\nansible_host: {ADDRESSES['app2']}\nansible_ssh_timeout: 5\n")
+    yield
+    file.unlink()
+    file.parent.rmdir()
+
+
+@pytest.mark.usefixtures("over_ssh")
 def test_a_host_is_away_from_the_start(deploy: Deploy, on: On) -> None:
     before = serving(on)
     with away(on, "app2"):
-        assert deploy(1).code == 4
+        run = deploy(1)
+        assert run.code == 4, run.output
+        assert run.report["stats"]["releases-app2"]["unreachable"] == 1
         assert current(on, "app1") == before
     assert serving(on) == before
 

@@ -26,10 +26,26 @@ def slow(request):
     return HttpResponse("at last")
 
 
+def late(request):
+    time.sleep(float(os.environ["PROBE_PAGE_SECONDS"]))
+    return HttpResponse("late")
+
+
+def stay(request):
+    """As little of a websocket as shows whether the connection is held: WSGI has none, but this server hands its socket over."""
+    connection = request.environ["gunicorn.socket"]
+    connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    while True:
+        connection.sendall(b".")
+        time.sleep(1)
+
+
 def unhealthy(request):
     return HttpResponse("never", status=503)
 
 
-urlpatterns = [path("probe/visit", visit), path("probe/slow", slow), *site]
+urlpatterns = [path("probe/visit", visit), path("probe/slow", slow), path("probe/socket", stay), *site]
+if os.environ.get("PROBE_PAGE_SECONDS"):
+    urlpatterns.insert(0, path("", late))
 if os.environ.get("PROBE_UNHEALTHY"):
     urlpatterns.insert(0, path("health/ready", unhealthy))
