@@ -1,6 +1,6 @@
 """The watch of a site of one host: its rules do what they should, it sees everything, and nobody else does.
 
-Faults that really happen are in molecule/monitoring.
+Faults that really happen are in molecule/observability.
 """
 
 from __future__ import annotations

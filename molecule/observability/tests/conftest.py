@@ -1,10 +1,10 @@
-"""The host of the scenario, visitors of its site and of its Bugsink, and an error that really happens."""
+"""The site's host and the one that watches it, visitors of the site and of its Bugsink, who is told of alerts, and an error that
+really happens."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import requests
 import testinfra
+import yaml
 from scenario import ROOT, Run, playbook, secrets, visiting
 
 __all__ = ["ROOT", "Run", "playbook", "secrets"]
 
 INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-ADDRESS = re.search(r"site_address: (\S+)", (INVENTORY / "hosts.yml").read_text())[1]  # type: ignore[index]
+_GROUPS = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]
+SITE = _GROUPS["app"]["hosts"]["obs-site"]["site_address"]
+WATCH = _GROUPS["db"]["hosts"]["obs-watch"]["site_address"]
 
 
 def until(found: Callable[[], Any], seconds: int, what: str) -> Any:
@@ -33,12 +36,20 @@ def until(found: Callable[[], Any], seconds: int, what: str) -> Any:
 
 @pytest.fixture(scope="session")
 def host() -> Any:
+    """The site's host: its application, its primary, and Bugsink."""
     return testinfra.get_host("docker://obs-site")
 
 
 @pytest.fixture(scope="session")
+def watch() -> Any:
+    """The host that watches it, with a replica and the backups."""
+    return testinfra.get_host("docker://obs-watch")
+
+
+@pytest.fixture(scope="session")
 def site(host: Any) -> Iterator[requests.Session]:
-    with visiting(host, ADDRESS) as session:
+    """A visitor."""
+    with visiting(host, SITE) as session:
         session.verify = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "tls/ca.pem")
         yield session
 
@@ -75,5 +86,53 @@ def bugsink(host: Any) -> Callable[..., Any]:
         arguments = " ".join(f"--data-urlencode {key}={value}" for key, value in query.items())
         address = f"https://errors.example.org/api/canonical/0/{path}"
         return json.loads(host.check_output(f"curl -sSfG -H 'Authorization: Bearer {token}' {arguments} {address}"))
+
+    return ask
+
+
+class Receiver:
+    """What was told to people, and when."""
+
+    FILE = "/srv/received"
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.start()
+
+    def start(self) -> None:
+        if not self.host.run("systemctl is-active --quiet receiver").rc:
+            return
+        self.host.check_output("systemd-run --quiet --unit=receiver python3 /srv/receiver.py 9900 9925 %s", self.FILE)
+
+    def stop(self) -> None:
+        self.host.check_output("systemctl stop receiver")
+
+    def notes(self, way: str) -> list[dict[str, Any]]:
+        found = self.host.run("cat %s", self.FILE).stdout
+        return [note for note in map(json.loads, found.splitlines()) if note["way"] == way]
+
+    def alerts(self, name: str, status: str, since: float) -> list[dict[str, Any]]:
+        """Alerts of the name that the webhook was told of since then."""
+        return [
+            alert
+            for note in self.notes("alerts")
+            if note["at"] > since
+            for alert in note["content"]["alerts"]
+            if alert["labels"]["alertname"] == name and alert["status"] == status
+        ]
+
+
+@pytest.fixture(scope="session")
+def receiver(watch: Any) -> Receiver:
+    return Receiver(watch)
+
+
+@pytest.fixture(scope="session")
+def prometheus(watch: Any) -> Callable[[str], list[tuple[dict[str, str], float]]]:
+    """A function that asks a query."""
+
+    def ask(query: str) -> list[tuple[dict[str, str], float]]:
+        said = watch.check_output("curl -sfG http://127.0.0.1:9090/api/v1/query --data-urlencode query=%s", query)
+        return [(row["metric"], float(row["value"][1])) for row in json.loads(said)["data"]["result"]]
 
     return ask
