@@ -7,6 +7,9 @@ import shlex
 from typing import Any
 
 REPORT = "/run/testssl.json"
+# Protocols, kinds of ciphers, forward secrecy, the server's preference, certificate and extensions, headers, known attacks.
+# The rest asks for each cipher again in the name of each browser.
+_PARTS = ["-p", "-s", "-f", "-P", "-S", "-h", "-U"]
 # A name that no zone has has no record there; and what everybody may read is compressed, what is private is not.
 _REASONED = {"DNS_CAArecord", "BREACH"}
 
@@ -26,7 +29,9 @@ def findings(host: Any, name: str, address: str, *options: str) -> dict[str, str
     host.check_output(
         "command -v testssl >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends testssl.sh; }"
     )
-    words = shlex.join(["--warnings", "off", "--color", "0", "--overwrite", "--jsonfile", REPORT, *options, "--ip", address, name])
+    words = shlex.join(
+        [*_PARTS, "--warnings", "off", "--color", "0", "--overwrite", "--jsonfile", REPORT, *options, "--ip", address, name]
+    )
     host.run(f"testssl {words} >/dev/null 2>&1")
     found = {entry["id"]: entry for entry in json.loads(host.check_output(f"cat {REPORT} && rm {REPORT}"))}
     # It came to its end, and to what it judges by.
