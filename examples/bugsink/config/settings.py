@@ -1,4 +1,5 @@
-"""Bugsink on one host: its database is SQLite, and an event is digested while its sender, who does not wait, hands it in."""
+"""Bugsink with SQLite in /data or, where the environment names a server, with PostgreSQL. An event is digested while its sender, who
+does not wait, hands it in."""
 
 from bugsink.settings.default import *
 
@@ -15,7 +16,23 @@ SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 USE_X_REAL_IP = True
 
-DATABASES["default"]["NAME"] = "/data/db.sqlite3"
+if host := read("DATABASE_HOST"):
+    INGEST_FOLDER = "/tmp/ingest"
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": host,
+        "PORT": read("DATABASE_PORT"),
+        "NAME": read("DATABASE_NAME"),
+        "USER": read("DATABASE_USER"),
+        "PASSWORD": read("DATABASE_PASSWORD"),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        # A transaction may be on another session than the one before.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
+else:
+    INGEST_FOLDER = "/data/ingest"
+    DATABASES["default"]["NAME"] = "/data/db.sqlite3"
 DATABASES["snappea"]["NAME"] = "/tmp/snappea.sqlite3"
 SNAPPEA = {"TASK_ALWAYS_EAGER": True}
 
@@ -30,7 +47,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL = read("DEFAULT_FROM_EMAIL", f"bugsink@{ALLOWE
 
 BUGSINK = {
     "BASE_URL": f"https://{ALLOWED_HOSTS[0]}",
-    "INGEST_STORE_BASE_DIR": "/data/ingest",
+    "INGEST_STORE_BASE_DIR": INGEST_FOLDER,
     "USER_REGISTRATION": "CB_ADMINS",
     "TEAM_CREATION": "CB_ADMINS",
     "SINGLE_TEAM": True,

@@ -18,9 +18,9 @@ def provide(using, **kwargs):
     name = read("PROJECT_NAME", "site")
     team, _ = Team.objects.get_or_create(name=name)
     # The first project has the number 1, which stands in the DSN.
-    Project.objects.update_or_create(
-        id=1, defaults={"name": name, "slug": name, "team": team, "sentry_key": uuid.UUID(read("PROJECT_KEY"))}
-    )
+    project = {"name": name, "slug": name, "team": team, "sentry_key": uuid.UUID(read("PROJECT_KEY"))}
+    if not Project.objects.filter(id=1).update(**project):
+        Project.objects.create(**project)
     if email := read("ADMIN_EMAIL"):
         admin, _ = get_user_model().objects.get_or_create(username=email, defaults={"email": email})
         admin.is_staff = admin.is_superuser = True
