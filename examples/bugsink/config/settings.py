@@ -1,5 +1,5 @@
-"""Bugsink with SQLite in /data or, where the environment names a server, with PostgreSQL. An event is digested while its sender, who
-does not wait, hands it in."""
+"""Bugsink with SQLite in /data or, where the environment names a server, with PostgreSQL. An event is digested while its sender,
+who does not wait, hands it in."""
 
 from bugsink.settings.default import *
 
