@@ -113,6 +113,7 @@ words:
 
 import base64
 import contextlib
+import errno
 import fcntl
 import glob
 import grp
@@ -302,7 +303,7 @@ class Host:
             "current": current,
             "back": self.back(current, slot, records),
             "new": not self.spec(slot),
-            "image_missing": not self.engine.has_image(wanted["image"]),
+            "archive_wanted": self.archived(wanted["image"]) and not self.engine.has_image(wanted["image"]),
             "records": records,
             "at": time.time(),
         }
@@ -378,16 +379,22 @@ class Host:
                     f"{folder} has {free} MB free, less than django_disk_free_mb ({least}): make room before a new image comes."
                 )
 
+    def archived(self, image: str) -> bool:
+        """Whether it comes in an archive; what a registry named by content is only there."""
+        return bool(self.options.get("archive")) and "@" not in image
+
     def fetch_image(self, image: str) -> None:
-        archive = self.options.get("archive")
-        if archive:
-            self.engine.load(archive)
-            os.unlink(archive)
+        archived = self.archived(image)
+        if archived:
+            self.engine.load(self.options["archive"])
+            os.unlink(self.options["archive"])
         else:
-            login = self.options["registry_username"], self.parameters["registry_password"]
+            # A release of before may be from a registry that the password is not for.
+            known = image.startswith(self.options["registry"])
+            login = self.options["registry_username"], self.parameters["registry_password"] if known else ""
             self.engine.pull(image, *login, timeout=float(self.options["pull_seconds"]))
         if not self.engine.has_image(image):
-            raise ReleaseError(f"What was {'loaded' if archive else 'pulled'} is not {image}.")
+            raise ReleaseError(f"What was {'loaded' if archived else 'pulled'} is not {image}.")
 
     def install_files(self, slot: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
         """Folders and secrets as they are to be; returns whether anything was (or in check mode would be) changed."""
@@ -985,7 +992,8 @@ def main() -> None:
     except ReleaseError as error:
         result |= {"problem": str(error), "words": error.words}
     except OSError as error:
-        result |= {"problem": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+        full = f"The disk of {module.params['root']} is full: make room there." if error.errno == errno.ENOSPC else ""
+        result |= {"problem": full or f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
     for said in result.pop("cut_off", []):
         module.warn(said)
     module.exit_json(**result)

@@ -228,6 +228,34 @@ def test_a_release_of_another_size_gets_another_folder(host: module.Host) -> Non
     assert host.slot_for("a", {"id": "a"}, "a") == "a.2"
 
 
+@pytest.mark.parametrize(
+    ("image", "archive", "fetched"),
+    [
+        ("sha256:1", "image.tar", "image.tar"),
+        ("shop:1", "image.tar", "image.tar"),
+        # As after a rollback: what the inventory's archive holds is another release's.
+        ("10.0.0.1:5000/shop@sha256:1", "image.tar", "pull word"),
+        ("10.0.0.1:5000/shop@sha256:1", "", "pull word"),
+        ("registry.example.org/shop@sha256:1", "", "pull "),
+        ("10.0.0.1:50001/shop@sha256:1", "", "pull "),
+    ],
+)
+def test_where_an_image_comes_from_and_who_is_told_the_password(
+    host: module.Host, tmp_path: Path, image: str, archive: str, fetched: str
+) -> None:
+    path = tmp_path / "image.tar"
+    path.touch()
+    calls: list[str] = []
+    host.parameters["registry_password"] = "word"  # noqa: S105
+    host.options |= {"archive": str(path) if archive else "", "registry": "10.0.0.1:5000/", "registry_username": "pull"}
+    host.options["pull_seconds"] = 1
+    host.engine.load = lambda path: calls.append(Path(path).name)  # type: ignore[method-assign]
+    host.engine.pull = lambda name, user, word, timeout: calls.append(f"pull {word}")  # type: ignore[method-assign]
+    host.engine.has_image = lambda name: True  # type: ignore[method-assign]
+    host.fetch_image(image)
+    assert calls == [fetched]
+
+
 def test_lines_of_a_log_are_read_whole(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")

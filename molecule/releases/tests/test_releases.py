@@ -283,7 +283,7 @@ def test_a_full_disk(left: int, deploy: Deploy, on: On, load: Callable[[], Any])
         finally:
             on("app2").check_output("rm /srv/filled")
         assert run.code == 2
-        assert "app2: OSError: [Errno 28] No space left on device" in run.sentence
+        assert "app2: The disk of /srv/demo is full: make room there." in run.sentence
         assert {current(on, name) for name in APPS} == {before}
         run = deploy(2, **release)
         assert run.code == 0, run.output
