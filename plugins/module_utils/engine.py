@@ -18,6 +18,8 @@ from urllib.parse import quote, urlencode
 from ansible_collections.fairlead.site.plugins.module_utils.releases import ReleaseError
 
 SOCKET = "/run/docker.sock"
+# Seconds for what an engine does at once; on a host that is out of breath it may take a while.
+PATIENCE = 180
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -38,7 +40,7 @@ class Engine:
         self.path = path
 
     def open(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float | None = 60
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float | None = PATIENCE
     ) -> http.client.HTTPResponse:
         """The answer to a request; one that is no success raises with the engine's own words."""
         connection = UnixConnection(self.path, timeout)
@@ -57,7 +59,7 @@ class Engine:
             raise EngineError(answer.status, f"The Docker engine says: {text}")
         return answer
 
-    def call(self, method: str, path: str, body: Any = None, timeout: float | None = 60) -> Any:
+    def call(self, method: str, path: str, body: Any = None, timeout: float | None = PATIENCE) -> Any:
         text = self.open(method, path, body, timeout=timeout).read()
         return json.loads(text) if text.strip() else None
 

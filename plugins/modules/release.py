@@ -991,6 +991,8 @@ def main() -> None:
         result |= {"problem": str(error), "holder": error.holder}
     except ReleaseError as error:
         result |= {"problem": str(error), "words": error.words}
+    except TimeoutError:
+        result |= {"problem": "The Docker engine does not answer in time.", "exception": traceback.format_exc()}
     except OSError as error:
         full = f"The disk of {module.params['root']} is full: make room there." if error.errno == errno.ENOSPC else ""
         result |= {"problem": full or f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
