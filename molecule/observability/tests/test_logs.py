@@ -22,6 +22,8 @@ def taken(watch: Any) -> Iterator[Any]:
         found = watch.run("cat /srv/logs-%s", name).stdout
         return [line for line in found.splitlines() if line]
 
+    # Its own forwarder has brought the other protocol.
+    watch.check_output("apt-get install -y --no-install-recommends rsyslog-relp")
     start(watch)
     yield lines
     watch.run("systemctl stop log-receiver")
@@ -33,7 +35,7 @@ def start(watch: Any) -> None:
 
 
 def write(host: Any, words: str, count: int) -> None:
-    host.check_output("for number in $(seq %s); do echo %s $number; done | systemd-cat -t counting", count, words)
+    host.check_output("for number in $(seq %s); do echo %s $number; done | systemd-cat -t counting", str(count), words)
 
 
 def counted(lines: list[str], words: str) -> set[int]:
