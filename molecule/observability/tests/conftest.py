@@ -68,12 +68,18 @@ def holds(host: Any, command: str, secret: str) -> bool:
 @contextmanager
 def without_articles(host: Any) -> Iterator[None]:
     """The site's pages fail: their table is away."""
-    rename = "runuser -u postgres -- psql -qd demo -c 'ALTER TABLE %s RENAME TO %s'"
-    host.check_output(rename % ("articles_article", "away"))
+
+    def rename(old: str, new: str) -> None:
+        psql = "runuser -u postgres -- psql -XAtqd demo -c %s"
+        host.check_output(psql, f"ALTER TABLE {old} RENAME TO {new}")
+        replayed = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
+        until(lambda: host.check_output(psql, replayed) == "1", 20, "the replica has not followed")
+
+    rename("articles_article", "away")
     try:
         yield
     finally:
-        host.check_output(rename % ("away", "articles_article"))
+        rename("away", "articles_article")
 
 
 @pytest.fixture(scope="session")
