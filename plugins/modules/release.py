@@ -199,7 +199,9 @@ class Lock:
 
     def take(self, taken_over: str) -> None:
         holder = self.holder()
-        if holder and holder.get("process") not in (self.owner["process"], taken_over):
+        # What a person took is theirs, though the process that took it for them has ended.
+        welcome = (self.owner["process"], "" if holder.get("reason") else taken_over)
+        if holder and holder.get("process") not in welcome:
             raise LockedError(holder, self.expiry)
         try:
             self.beat(holder.get("reason", ""))
