@@ -97,6 +97,24 @@ def test_a_release_is_followed_new_ones_first(host: Any, playbook: Callable[...,
     assert f"works for {current(host)}" in host.run(f"docker logs {one(host, 'mail')}").stdout
 
 
+def test_a_rollback_takes_the_workers_back(host: Any, playbook: Callable[..., Run], visitor: requests.Session) -> None:
+    before = current(host)
+    run = playbook("playbooks/deploy.yml", **RELEASE)
+    assert run.code == 0, run.output
+    newer = containers(host)
+    with visits(visitor) as statuses:
+        run = playbook("playbooks/rollback.yml")
+    assert run.code == 0, run.output
+    after = containers(host)
+    assert current(host) == before
+    assert len(after) == 3 and not set(newer) & set(after)
+    environments = [host.check_output(f"docker inspect --format '{{{{ .Config.Env }}}}' {name}") for name in after]
+    assert all(f"RELEASE={before}" in environment.strip("[]").split() for environment in environments)
+    assert set(statuses) == {200}
+    # The inventory's release is the one again.
+    assert playbook("playbooks/deploy.yml").code == 0 and containers(host) == after
+
+
 def test_a_worker_that_does_not_run_leaves_those_of_before(host: Any, playbook: Callable[..., Run]) -> None:
     before = containers(host)
     broken = {"name": "mail", "command": ["sh", "-c", "echo wrong queue; exit 7"], "settle_seconds": 3}
