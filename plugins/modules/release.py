@@ -456,7 +456,11 @@ class Host:
             {"Image": spec["image"], "Cmd": ["-"], "Labels": {"fairlead.step": self.name}, "HostConfig": {"NetworkMode": "none"}},
         )
         try:
-            with tarfile.open(fileobj=self.engine.archive(name, spec["static_source"]), mode="r|") as archive:
+            # Left unread and open, as when the disk is full, the engine would wait for it with the removal.
+            with (
+                contextlib.closing(self.engine.archive(name, spec["static_source"])) as stream,
+                tarfile.open(fileobj=stream, mode="r|") as archive,
+            ):
                 for member in archive:
                     # The folder itself comes first, under its own name.
                     path = os.path.normpath(os.path.join(top, *member.name.split("/")[1:]))
@@ -464,8 +468,8 @@ class Host:
                     if source is None or not path.startswith(top + "/"):
                         continue
                     os.makedirs(os.path.dirname(path), exist_ok=True)
-                    with open(path, "wb") as stream:
-                        shutil.copyfileobj(source, stream)
+                    with open(path, "wb") as file:
+                        shutil.copyfileobj(source, file)
                     os.chmod(path, 0o644)
                     os.utime(path, (member.mtime, member.mtime))
         except EngineError as error:
