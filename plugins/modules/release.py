@@ -225,7 +225,7 @@ class LockedError(ReleaseError):
     def __init__(self, holder: dict[str, Any], expiry: float) -> None:
         who = f"The site's releases are locked by {holder.get('who')} since {holder.get('since')}"
         if holder.get("reason"):
-            super().__init__(f"{who}: {holder['reason']}. `make lock STATE=off` lets deployments go on.")
+            super().__init__(f"{who}: {holder['reason'].rstrip('.')}. `make lock STATE=off` lets deployments go on.")
         else:
             age = time.time() - holder["beat"]
             super().__init__(
