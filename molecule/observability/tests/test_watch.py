@@ -139,10 +139,11 @@ def test_the_verb_says_who_was_told(playbook: Callable[..., Run], receiver: Rece
     assert run.code == 0, run.output
     assert "Delivered by email, webhook, slack." in run.sentence
     assert receiver.alerts("TestAlert", "firing", begun)
-    (mail, *_) = [note["content"] for note in receiver.notes("mail") if note["at"] > begun]
-    assert "Subject: TestAlert" in mail and "this is how an alert of www.example.org reaches you" in mail
-    (slack, *_) = [note["content"] for note in receiver.notes("slack") if note["at"] > begun]
-    assert slack["attachments"][0]["title"] == "TestAlert"
+    # Others may be told of at the same time.
+    mails = [note["content"] for note in receiver.notes("mail") if note["at"] > begun]
+    (mail, *_) = [mail for mail in mails if "Subject: TestAlert" in mail]
+    assert "this is how an alert of www.example.org reaches you" in mail
+    assert "TestAlert" in [note["content"]["attachments"][0]["title"] for note in receiver.notes("slack") if note["at"] > begun]
     receiver.stop()
     try:
         run = playbook("playbooks/alert_test.yml", monitoring_test_seconds=15)
