@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -107,6 +107,12 @@ class Server:
         connection.close()
         return response
 
+    def listens(self):
+        with closing(UnixConnection(self.path)) as connection, suppress(OSError):
+            connection.connect()
+            return True
+        return False
+
     def lines(self):
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
@@ -124,11 +130,12 @@ def serve(environment, tmp_path):
                 command, cwd=SITE, env=environment(settings, **changes), stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            deadline = time.monotonic() + 20
-            while not path.exists():
+            server, deadline = Server(path, log), time.monotonic() + 20
+            # The socket's file is there a moment before anybody listens.
+            while not server.listens():
                 assert process.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            yield Server(path, log)
+            yield server
         finally:
             process.terminate()
             assert process.wait(timeout=20) == 0
