@@ -885,6 +885,7 @@ def log_size(path: str) -> int:
 def tail(path: str, place: int) -> Iterator[Callable[[], list[str]]]:
     """A function that returns the whole lines that came since it was called last; a log that is not there has none."""
     try:
+        # What visitors ask for stands in it, and may be any bytes.
         stream = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below, by the one who reads)
     except OSError:
         yield list

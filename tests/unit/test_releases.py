@@ -248,7 +248,7 @@ def test_where_an_image_comes_from_and_who_is_told_the_password(
     path = tmp_path / "image.tar"
     path.touch()
     calls: list[str] = []
-    host.parameters["registry_password"] = "word"  # noqa: S105
+    host.parameters["registry_password"] = "word"  # noqa: S105 (opens nothing)
     host.options |= {"archive": str(path) if archive else "", "registry": "10.0.0.1:5000/", "registry_username": "pull"}
     host.options["pull_seconds"] = 1
     host.engine.load = lambda path: calls.append(Path(path).name)  # type: ignore[method-assign]
