@@ -404,3 +404,17 @@ def test_the_plan_playbook(tmp_path: Path, host_vars: str, options: list[str], c
     told = " ".join((done.stdout + done.stderr).split())
     for part in says:
         assert " ".join(part.split()) in told
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "says"),
+    [("app1", 2, "has no attribute 'nginx'"), ("watch1", 0, "worker_connections: 1024")],
+)
+def test_nginx_of_a_door_is_never_small_for_want_of_knowledge(tmp_path: Path, host: str, code: int, says: str) -> None:
+    """The facts of db1 were not gathered, so nobody's share is known."""
+    more = "    monitor: {hosts: {watch1: {}}}\n"
+    (tmp_path / "hosts.yml").write_text(INVENTORY % (sys.executable, "") + more)
+    ansible = str(Path(sys.executable).with_name("ansible"))
+    command = [ansible, host, "-i", str(tmp_path), "--playbook-dir", str(ROOT), "-m", "debug", "-a", "msg={{ _site_nginx_size }}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, says in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
