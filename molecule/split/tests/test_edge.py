@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 from conftest import ADDRESSES, DOMAIN, Run
-from testssl import findings
 
 SITE = f"https://{DOMAIN}"
 # From an app host to its own nginx, past the firewall, as the host that it is: not an edge host.
@@ -127,10 +126,3 @@ def test_draining_asks_for_a_host_and_a_state(playbook: Callable[..., Run], vari
     run = playbook("playbooks/drain.yml", **variables)
     assert run.code == 2
     assert sentence in run.sentence
-
-
-def test_nobody_finds_a_fault_in_its_tls(on: Callable[[str], Any]) -> None:
-    """But in the certificate, which nobody signed here, and in HSTS, which begins with an hour."""
-    found = findings(on("stranger"), DOMAIN, ADDRESSES["edge1"])
-    own = {"cert_chain_of_trust", "cert_extlifeSpan", "cert_revocation", "overall_grade"}
-    assert {name: text for name, text in found.items() if name not in own | {"HSTS_time"}} == {}
