@@ -1,13 +1,6 @@
 /*
  * libFuzzer target: what the classifier takes for a read must be one by PostgreSQL's own grammar.
  *
- *   apt-get install clang libclang-rt-dev libpg-query-dev
- *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/fuzz_differential.c -lpg_query -o fuzz_differential
- *   sed -nE 's#^\t\{("\w+"), .*(KEYWORD|FUNCTION).*#\1#p' src/rr_sql_words.inc > words.dict
- *   ./fuzz_differential -dict=words.dict -max_len=300 -max_total_time=600 CORPUS
- *
- * CORPUS is a folder of statements to begin with, a file each, such as those of PostgreSQL's src/test/regress/sql.
- *
  * The judge's tree is JSON text, in which no string can hold a bare quote: so to find "key": is to find that key.
  */
 #include "rr_sql.c"

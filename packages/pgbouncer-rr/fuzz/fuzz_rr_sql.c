@@ -1,7 +1,5 @@
 /*
  * libFuzzer target: memory safety of the classifier and the promises of rr_sql.h that need no grammar.
- *
- *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -Isrc fuzz/fuzz_rr_sql.c src/rr_sql.c -o fuzz_rr_sql
  */
 #include "rr_sql.h"
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Run PostgreSQL's regression SQL on a primary, and whatever the classifier calls a read on its standby too.
 
-    standby_run.py PRIMARY STANDBY SOURCE
+    standby_run.py PRIMARY STANDBY SOURCE LEAST
 
-PRIMARY and STANDBY are connection strings of a superuser, SOURCE is the unpacked source of the same PostgreSQL, or a file
-of statements (such as sqlsmith --dry-run prints). The primary must wait for the standby (synchronous_commit = remote_apply).
-Fails if the standby refuses a read because it is a standby. Prints how many of the reads by PostgreSQL's grammar the
-classifier knows, and which answers differed.
+PRIMARY and STANDBY are connection strings of a superuser, SOURCE is the unpacked source of the same PostgreSQL, or a
+file of statements (such as sqlsmith --dry-run prints). The primary must wait for the standby (synchronous_commit =
+remote_apply). Fails if the standby refuses a read because it is a standby, or if fewer than LEAST ran there. Prints
+how many of the reads by PostgreSQL's grammar the classifier knows, and which answers differed.
 """
 
 import re
@@ -164,7 +164,7 @@ def main() -> None:
     print("== refused by the standby", *refused, sep="\n")
     reads = sum(number for what, number in counts.items() if what.startswith("read, classified"))
     print(f"the classifier knows {counts['read, classified read'] / reads:.1%} of {reads} reads; refused: {len(refused)}")
-    sys.exit(bool(refused) or counts["reads run on the standby"] < 1000)
+    sys.exit(bool(refused) or counts["reads run on the standby"] < int(sys.argv[4]))
 
 
 if __name__ == "__main__":
