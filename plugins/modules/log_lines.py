@@ -19,7 +19,9 @@ options:
     elements: str
     default: []
   files:
-    description: Files whose lines hold their time - as nginx writes it, or as C("time") in ISO 8601.
+    description:
+      - Files whose lines hold their time - as nginx writes it, or as C("time") in ISO 8601. What logrotate made of them
+        (C(.1), C(.2.gz) ...) is read too, as far back as need be.
     type: list
     elements: path
     default: []
@@ -63,18 +65,25 @@ lines:
   type: list
   elements: dict
 cut:
-  description: Whether there were more.
+  description: Whether there were more, which are older.
   returned: always
   type: bool
 """
 
 import datetime
+import glob
+import gzip
+import heapq
 import json
+import math
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from io import BufferedIOBase
+from itertools import chain, islice
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -83,7 +92,7 @@ Line = tuple[float, str, str]
 # nginx's own error log, and any line with the key "time".
 NGINX = re.compile(r"^(\d{4})/(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d) ")
 KEY = re.compile(r'"time": ?"([^"]+)"')
-BACK_BYTES = 64 * 1024 * 1024
+STEP = 1024 * 1024
 
 
 def moment(line: str) -> float | None:
@@ -103,29 +112,52 @@ def stamped(text: str) -> float:
     return datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z$|Z$", r"\1+00:00", text)).timestamp()
 
 
-def output(*command: str) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    return done.stdout.decode(errors="replace")
+def output(*command: str) -> Iterator[str]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout
+        for raw in process.stdout:
+            yield raw.decode(errors="replace").rstrip("\n")
 
 
 def of_containers(labels: list[str], since: float) -> Iterator[Line]:
     for label in labels:
-        for name in output("docker", "ps", "--all", "--filter", f"label={label}", "--format", "{{ .Names }}").split():
-            for line in output("docker", "logs", "--timestamps", "--since", f"{since:.3f}", name).splitlines():
+        for name in list(output("docker", "ps", "--all", "--filter", f"label={label}", "--format", "{{ .Names }}")):
+            for line in output("docker", "logs", "--timestamps", "--since", f"{since:.3f}", name):
                 stamp, _, text = line.partition(" ")
                 if stamp.endswith("Z"):
                     yield stamped(stamp), name, text
 
 
+def rotated(path: str) -> list[str]:
+    """The files that logrotate made of one, the oldest first, and itself."""
+    ends = {name: re.fullmatch(r"\.(\d+)(\.gz)?", name[len(path) :]) for name in glob.glob(glob.escape(path) + ".*")}
+    older = [(int(end[1]), name) for name, end in ends.items() if end]
+    return [name for _, name in sorted(older, reverse=True)] + [path]
+
+
+def start_of(stream: BufferedIOBase, size: int, since: float) -> int:
+    """A place not far before the first line since then, for a log may be large. Its lines are in order."""
+
+    def first(offset: int) -> float:
+        stream.seek(offset)
+        times = (moment(raw.decode(errors="replace")) for raw in islice(stream, 1 if offset else 0, 1000))
+        return next((found for found in times if found is not None), math.inf)
+
+    places = range(0, size, STEP)
+    return places[max(0, bisect_left(places, since, key=first) - 1)] if places else 0
+
+
 def of_files(paths: list[str], since: float) -> Iterator[Line]:
     for path in paths:
-        # The one before it was rotated too.
-        for file in (f"{path}.1", path):
+        for file in rotated(path):
             if not os.path.exists(file) or os.path.getmtime(file) < since:
                 continue
-            at = since
-            with open(file, "rb") as stream:
-                stream.seek(max(0, os.path.getsize(file) - BACK_BYTES))
+            packed = file.endswith(".gz")
+            with gzip.open(file) if packed else open(file, "rb") as stream:
+                start = 0 if packed else start_of(stream, os.path.getsize(file), since)
+                stream.seek(start)
+                # A line without a time is of the one before it; before the first there may be a piece of one that is too old.
+                at = -math.inf if start else since
                 for raw in stream:
                     line = raw.decode(errors="replace").rstrip("\n")
                     at = moment(line) or at
@@ -137,7 +169,7 @@ def of_units(units: list[str], since: float) -> Iterator[Line]:
     if not units:
         return
     chosen = [f"--unit={unit}" for unit in units]
-    for line in output("journalctl", "--output=json", f"--since=@{since:.0f}", *chosen).splitlines():
+    for line in output("journalctl", "--output=json", f"--since=@{since:.0f}", *chosen):
         try:
             entry = json.loads(line)
         except ValueError:
@@ -149,6 +181,18 @@ def of_units(units: list[str], since: float) -> Iterator[Line]:
         if entry.get("_PID") == "1":
             unit = entry.get("UNIT") or unit
         yield int(entry["__REALTIME_TIMESTAMP"]) / 1e6, unit, str(message)
+
+
+def newest(lines: Iterable[Line], count: int) -> tuple[list[Line], bool]:
+    """The last lines in the order of time, and whether there were more."""
+    kept: list[tuple[float, int, Line]] = []
+    number = -1
+    for number, line in enumerate(lines):
+        if number < count:
+            heapq.heappush(kept, (line[0], number, line))
+        else:
+            heapq.heappushpop(kept, (line[0], number, line))
+    return [line for _, _, line in sorted(kept)], number >= count
 
 
 def main() -> None:
@@ -165,18 +209,12 @@ def main() -> None:
     )
     params = module.params
     since = time.time() - params["since_seconds"]
-    found = [
-        line
-        for lines in (of_containers(params["labels"], since), of_files(params["files"], since), of_units(params["units"], since))
-        for line in lines
-        if params["words"] in line[2]
-    ]
-    found.sort(key=lambda line: line[0])
-    kept = found[-params["lines"] :]
+    found = chain(of_containers(params["labels"], since), of_files(params["files"], since), of_units(params["units"], since))
+    lines, cut = newest((line for line in found if params["words"] in line[2]), params["lines"])
     module.exit_json(
         changed=False,
-        lines=[{"time": at, "source": source, "line": text} for at, source, text in kept],
-        cut=len(kept) < len(found),
+        lines=[{"time": at, "source": source, "line": text} for at, source, text in lines],
+        cut=cut,
     )
 
 

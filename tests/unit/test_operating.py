@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from ansible_collections.fairlead.site.plugins.filter.merge_lines import merge_l
 from ansible_collections.fairlead.site.plugins.module_utils.nginx import settings
 from ansible_collections.fairlead.site.plugins.module_utils.operating import age, doctor, facts, parity, status
 from ansible_collections.fairlead.site.plugins.module_utils.remote import command, follow, one_off
-from ansible_collections.fairlead.site.plugins.modules.log_lines import moment, of_files, stamped
+from ansible_collections.fairlead.site.plugins.modules import log_lines
+from ansible_collections.fairlead.site.plugins.modules.log_lines import moment, newest, of_files, stamped
 from conftest import ROOT
 
 IMAGE = "registry.example.org/shop@sha256:" + "a" * 64
@@ -311,12 +314,78 @@ def test_times_of_log_lines(tmp_path: Path) -> None:
     assert [line for _, _, line in of_files([str(file)], since)] == ['{"time":"2026-11-22T23:30:00+00:00"}', "its second line"]
 
 
+def test_rotated_files_are_read_as_far_back_as_need_be(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+
+    def write(end: str, day: int) -> None:
+        text = f'{{"time":"2026-11-{day}T12:00:00+00:00"}}\n'.encode()
+        file = tmp_path / f"access.log{end}"
+        file.write_bytes(gzip.compress(text) if end.endswith(".gz") else text)
+        os.utime(file, (stamped(f"2026-11-{day}T23:59:59Z"),) * 2)
+
+    for end, day in (("", 22), (".1", 21), (".2.gz", 20), (".3.gz", 19), (".10.gz", 12), (".20.gz", 10)):
+        write(end, day)
+    (tmp_path / "access.log.kept").write_text('{"time":"2026-11-22T12:00:00+00:00"}\n')
+
+    def days(since: str) -> list[str]:
+        return [line[17:19] for _, _, line in of_files([str(log)], stamped(since))]
+
+    assert days("2026-11-20T00:00:00Z") == ["20", "21", "22"]
+    assert days("2026-11-11T00:00:00Z") == ["12", "19", "20", "21", "22"]
+    assert {source for _, source, _ in of_files([str(log)], 0)} == {"access.log"}
+
+
+def test_a_large_file_is_not_read_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_lines, "STEP", 1000)
+    stamps = [f"2026-11-22T{hour:02}:{minute:02}:00+00:00" for hour in range(24) for minute in range(60)]
+    file = tmp_path / "access.log"
+    file.write_text("".join(f'{{"time":"{stamp}"}}\na second line\n' for stamp in stamps))
+    asked = []
+    monkeypatch.setattr(log_lines, "moment", lambda line: asked.append(line) or moment(line))
+    for number in (0, 1, 700, len(stamps) - 1):
+        wanted = [line for stamp in stamps[number:] for line in (f'{{"time":"{stamp}"}}', "a second line")]
+        assert [line for _, _, line in of_files([str(file)], stamped(stamps[number][:19] + "Z"))] == wanted
+    asked.clear()
+    assert list(of_files([str(file)], stamped("2026-11-23T00:00:00Z") - 30)) == [] and len(asked) < 200
+
+
+def test_the_last_lines_are_kept_in_their_order_and_it_is_known_when_there_were_more() -> None:
+    lines = [(at, "web", text) for at, text in ((2.0, "b"), (2.0, "c"), (1.0, "a"), (3.0, "d"))]
+    assert newest(lines, 4) == ([lines[2], lines[0], lines[1], lines[3]], False)
+    assert newest(lines, 2) == ([lines[1], lines[3]], True)
+    assert newest([], 2) == ([], False)
+
+
 def test_lines_of_several_hosts_are_merged_by_time() -> None:
     lines = {
         "app1": [{"time": 0.5, "source": "web", "line": "second"}],
         "edge1": [{"time": 0.25, "source": "access.log", "line": "first"}],
     }
     assert merge_lines(lines) == ["1970-01-01T00:00:00.250Z edge1 access.log first", "1970-01-01T00:00:00.500Z app1 web second"]
+
+
+def test_it_is_said_when_lines_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("here ansible_connection=local\ngone ansible_host=127.0.0.1 ansible_port=1\n")
+    log = tmp_path / "access.log"
+    log.write_text("".join(f'{{"time":"2026-11-22T12:00:0{number}+00:00"}}\n' for number in range(3)))
+    logs = {"labels": [], "files": [str(log)], "units": []}
+    given = {"_site_logs": logs, "since": "9999d", "lines": 2, "ansible_become": False}
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts"), "playbooks/logs.yml"]
+        + ["-e", json.dumps(given)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "ANSIBLE_STDOUT_CALLBACK": "fairlead.site.plain"},
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout.splitlines()
+    assert said[:2] == [
+        'here has more than these 2 lines (more: ARGS="-e lines=...").',
+        "gone could not be read: its lines are missing.",
+    ], done
+    assert said[2:] == [
+        f'2026-11-22T12:00:0{number}.000Z here access.log {{"time":"2026-11-22T12:00:0{number}+00:00"}}' for number in (1, 2)
+    ]
 
 
 def test_a_verb_prints_what_it_says_and_nothing_else(tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ def test_a_page_that_is_known_is_not_sent_again(visitor: requests.Session) -> No
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_the_lines_of_one_request_are_found_on_all_hosts(visitor: requests.Session, playbook: Callable[..., Run]) -> None:
+    identity = visitor.get(f"{SITE}/archive/").headers["X-Request-ID"]
+    time.sleep(1.2)  # the log is flushed once a second
+    run = playbook("playbooks/logs.yml", request=identity, since="5m")
+    assert run.code == 0, run.output
+    (show,) = [task for play in run.report["plays"] for task in play["tasks"] if task["task"]["name"] == "Show them"]
+    (said,) = [result["msg"] for result in show["hosts"].values() if "msg" in result]
+    places = [tuple(line.split(" ", 3)[1:3]) for line in said]
+    hosts = {host.partition("-")[2]: source for host, source in places if source == "access.log"}
+    (app,) = set(hosts) - {"edge1"}
+    assert app in ("app1", "app2") and "edge1" in hosts, said
+    assert any(host.endswith(app) and source.startswith("demo-") for host, source in places), said
+    assert all(identity in line and "/archive/" in line for line in said), said
+
+
 def test_both_app_hosts_take_requests(visitor: requests.Session, on: Callable[[str], Any]) -> None:
     def served(name: str) -> int:
         return int(on(name).check_output("cat /var/log/nginx/access.log | wc -l"))
