@@ -74,11 +74,16 @@ def entry(**other: Any) -> str:
         "status": 200,
         "bytes_sent": 1000,
         "request_time": 0.2,
+        "uri": "/articles/",
+        "cache": "",
         "upstream": "unix:/x",
         "upstream_response_time": "0.150",
         "user_agent": "Mozilla",
     }
     return json.dumps(usual | other) + "\n"
+
+
+SETTINGS = {"vhosts": ["www.example.org"], "files": ["/static/", "/media/"]}
 
 
 def values(samples: Any) -> dict[str, float]:
@@ -88,16 +93,20 @@ def values(samples: Any) -> dict[str, float]:
 def test_counts_the_log(metrics: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     log.write_text(entry())
-    counter = metrics.AccessLog({"log": str(log), "vhosts": ["www.example.org"]})
+    counter = metrics.AccessLog(SETTINGS | {"log": str(log)})
     list(counter())  # what was there before does not count
     with log.open("a") as file:
         file.write(
             entry()
             + entry(status=502, upstream_response_time="0.1, 0.2 : 0.3")
-            + entry(upstream="", upstream_response_time="", bytes_sent=5000)
+            + entry(uri="/static/site.css", upstream="", upstream_response_time="", bytes_sent=5000)
+            # An edge host gets files from an app host, and may have pages in its cache.
+            + entry(uri="/static/site.js?v=1", upstream="192.0.2.21:443", bytes_sent=300)
+            + entry(status=304, cache="HIT", upstream="", upstream_response_time="")
+            + entry(status=301, upstream="", upstream_response_time="")  # to https://
         )
         file.write(
-            entry(host="evil.example", upstream="", upstream_response_time="")
+            entry(host="errors.example.org", status=504, upstream_response_time="60")
             + entry(user_agent="fairlead-probe")
             + "no JSON\n[]\n"
             + entry()[:20]
@@ -106,12 +115,15 @@ def test_counts_the_log(metrics: ModuleType, tmp_path: Path) -> None:
     assert found['fairlead_http_requests_total{vhost="www.example.org",kind="page",code="2xx"}'] == 1
     assert found['fairlead_http_requests_total{vhost="www.example.org",kind="page",code="5xx"}'] == 1
     assert found['fairlead_http_requests_total{vhost="www.example.org",kind="probe",code="2xx"}'] == 1
-    assert found['fairlead_http_requests_total{vhost="other",kind="file",code="2xx"}'] == 1
-    assert found['fairlead_http_sent_bytes_total{vhost="www.example.org",kind="file"}'] == 5000
+    assert found['fairlead_http_requests_total{vhost="www.example.org",kind="page",code="3xx"}'] == 1
+    assert found['fairlead_http_requests_total{vhost="www.example.org",kind="file",code="2xx"}'] == 2
+    assert found['fairlead_http_requests_total{vhost="www.example.org",kind="file",code="3xx"}'] == 1
+    assert found['fairlead_http_requests_total{vhost="other",kind="page",code="5xx"}'] == 1
+    assert found['fairlead_http_sent_bytes_total{vhost="www.example.org",kind="file"}'] == 6300
     assert found['fairlead_http_page_seconds_bucket{vhost="www.example.org",le="0.1"}'] == 0
-    assert found['fairlead_http_page_seconds_bucket{vhost="www.example.org",le="0.25"}'] == 2
-    assert found['fairlead_http_page_seconds_count{vhost="www.example.org"}'] == 2
-    assert found["fairlead_http_upstream_seconds_total"] == pytest.approx(0.15 + 0.6 + 0.15)
+    assert found['fairlead_http_page_seconds_bucket{vhost="www.example.org",le="0.25"}'] == 3
+    assert found['fairlead_http_page_seconds_count{vhost="www.example.org"}'] == 3
+    assert found["fairlead_http_upstream_seconds_total"] == pytest.approx(0.15 + 0.6 + 0.15 + 0.15)
     with log.open("a") as file:
         file.write(entry()[20:])
     assert values(counter())['fairlead_http_requests_total{vhost="www.example.org",kind="page",code="2xx"}'] == 2
@@ -120,7 +132,7 @@ def test_counts_the_log(metrics: ModuleType, tmp_path: Path) -> None:
 def test_a_rotation_loses_no_line(metrics: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     log.touch()
-    counter = metrics.AccessLog({"log": str(log), "vhosts": ["www.example.org"]})
+    counter = metrics.AccessLog(SETTINGS | {"log": str(log)})
     list(counter())
     with log.open("a") as old:
         log.rename(tmp_path / "access.log.1")
