@@ -116,6 +116,18 @@ def test_a_bugsink_of_ones_own_is_the_receiver_from_the_first_day(evaluate: Eval
     assert server == {"name": "errors.example.org", "upstream": "unix:/srv/bugsink/current/run/gunicorn.sock"}
 
 
+def test_a_bugsink_on_a_host_of_its_own_has_nothing_of_the_sites_nginx(evaluate: Evaluate, site: dict[str, Any]) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/bugsink.yml").read_text())
+    (nginx,) = [role for role in play["roles"] if role["role"] == "fairlead.site.nginx"]
+    groups = {"groups": {"all": ["app1", "one"], "app": ["app1"], "db": ["app1"], "bugsink": ["one"]}}
+    sites = {"site_nginx_snippets": {"server/shop": "location /shop/ {}"}, "nginx_media_root": "/srv/site/media"}
+    given = site | groups | {"site_bugsink_domain": "errors.example.org"} | sites
+    for name in ("nginx_snippets", "nginx_media_root"):
+        assert evaluate("nginx", name, **given), name
+        assert not evaluate("nginx", name, **given | nginx["vars"]), name
+    assert evaluate("nginx", "nginx_server_names", **given | nginx["vars"]) == ["errors.example.org"]
+
+
 @pytest.mark.parametrize(
     ("name", "given", "ok"),
     [
