@@ -650,10 +650,13 @@ class Host:
             # PostgreSQL's words for lock_timeout: a busy table, which may be free in a moment.
             if not answer["refused_by"] or "lock timeout" not in answer["words"]:
                 break
+        result: Result = {"changed": True, "tries": attempt + 1}
+        if "heads" in answer:
+            result["heads"] = answer["heads"]
         if answer["refused_by"]:
-            sentence = f"Release {spec['id']} is refused by '{answer['refused_by']}', tried {attempt + 1} times."
-            raise ReleaseError(sentence, f"Its words: {answer['words'].strip()}")
-        return {"changed": True, "heads": answer["heads"], "tries": attempt + 1}
+            result["problem"] = f"Release {spec['id']} is refused by '{answer['refused_by']}', tried {attempt + 1} times."
+            result["words"] = f"Its words: {answer['words'].strip()}"
+        return result
 
     # The switch
 

@@ -80,3 +80,24 @@ def test_what_any_host_said_counts(evaluate: Evaluate) -> None:
     given = {"hostvars": hostvars, "ansible_play_hosts_all": list("abc")}
     assert evaluate("django", "_django_problems", **given) == ["b: no way there", "c: not healthy"]
     assert evaluate("django", "_django_stranded", **given) == ["c: no"]
+
+
+@pytest.mark.parametrize(
+    ("migration", "after"),
+    [
+        ({"skipped": True}, {"shop": "0001"}),
+        ({"heads": {"shop": "0003"}}, {"shop": "0003"}),
+        ({"problem": "refused", "heads": {"shop": "0002"}}, {"shop": "0002"}),
+        # The database did not say any more.
+        ({"problem": "gone"}, {"shop": "0001"}),
+    ],
+)
+def test_the_record_says_how_far_migrations_came(evaluate: Evaluate, migration: dict[str, Any], after: dict[str, str]) -> None:
+    hostvars = {"one": {"__django_prepare": {"heads": {"shop": "0001"}}, "__django_migrate": migration}}
+    assert evaluate("django", "_django_record.migrations_after", django_image=IMAGE, hostvars=hostvars) == after
+
+
+def test_migrations_have_limits_of_their_own(evaluate: Evaluate) -> None:
+    given = {"django_migrate_lock_seconds": 1, "django_migrate_statement_seconds": 60}
+    options = evaluate("django", "_django_options.migrate_environment", django_image=IMAGE, **given)
+    assert options["PGOPTIONS"] == "-c lock_timeout=1s -c statement_timeout=60s"

@@ -291,3 +291,45 @@ def test_where_a_host_goes_back_to(host: module.Host, lines: list[dict[str, Any]
     for name in "abx":
         make(host, name)
     assert host.back(current, slot, lines) == back
+
+
+def said(words: str, **more: Any) -> dict[str, Any]:
+    return {"refused_by": "migrate" if words else "", "words": words, **more}
+
+
+BUSY = said("django.db.utils.OperationalError: canceling statement due to lock timeout\n")
+LONG = said("django.db.utils.OperationalError: canceling statement due to statement timeout\n", heads={"shop": "0002_b"})
+DONE = said("", heads={"shop": "0003_c"})
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "problem", "heads"),
+    [
+        ([DONE], 1, "", {"shop": "0003_c"}),
+        ([BUSY, DONE], 2, "", {"shop": "0003_c"}),
+        ([BUSY, BUSY, BUSY], 3, "is refused by 'migrate', tried 3 times.", None),
+        # Only a busy table may be free in a moment; what was applied before it counts.
+        ([LONG], 1, "is refused by 'migrate', tried 1 times.", {"shop": "0002_b"}),
+        ([BUSY, LONG], 2, "is refused by 'migrate', tried 2 times.", {"shop": "0002_b"}),
+    ],
+)
+def test_a_migration_is_tried_again_while_a_table_is_busy(
+    host: module.Host,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[dict[str, Any]],
+    tries: int,
+    problem: str,
+    heads: dict[str, str] | None,
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    left = list(answers)
+    monkeypatch.setattr(host, "ask", lambda *_: left.pop(0))
+    make(host, "a")
+    host.parameters["slot"] = "a"
+    host.options |= {"manage": "manage.py", "migrate_tries": 3, "migrate_pause_seconds": 7}
+    result = host.migrate()
+    assert left == [] and result["tries"] == tries and pauses == [7.0] * (tries - 1)
+    assert problem in result.get("problem", "") and bool(result.get("problem")) == bool(problem)
+    assert answers[-1]["words"].strip() in result.get("words", "")
+    assert result.get("heads") == heads
