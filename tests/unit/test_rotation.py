@@ -34,6 +34,14 @@ def test_another_secret_is_refused(tmp_path: Path, secret: str) -> None:
     assert f"SECRET is '{secret}'" in said.replace("''", "'") and "registry_push_password" in said
 
 
+@pytest.mark.parametrize("secret", ["secret_key", "database_password"])
+def test_a_release_of_before_goes_first(tmp_path: Path, secret: str) -> None:
+    """It has its own values, which would be worthless."""
+    said = rotate(tmp_path, secret=secret, site_secrets_dir=str(tmp_path), site_release="1f2e3d4c5b6a")
+    assert f"Release 1f2e3d4c5b6a serves since a rollback, and knows no {secret} but its own" in said
+    assert list(tmp_path.glob("*.txt")) == []
+
+
 def test_a_vault_is_its_owners_to_edit(tmp_path: Path) -> None:
     said = rotate(tmp_path, secret="secret_key")
     steps = [said.index(step) for step in ("1. Add a new", "2. Exchange it", "3. When no session")]
