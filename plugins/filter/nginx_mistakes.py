@@ -47,6 +47,7 @@ MISTAKES = [
         "does what nobody expects unless it holds one return or rewrite alone: use map and try_files",
     ),
     (r"\bip_hash\b", "sends a whole network to one server: use nginx_upstream_balance"),
+    (r"\binclude\s+[\"']?/[^\s;]*", "is not in the copy that is tested: name it relative to /etc/nginx"),
     (r"\bstub_status\b", "shows the metrics to the world: they are on 127.0.0.1, at nginx_status_port"),
     (
         r"\bproxy_pass\s+https?://(?:unix:|localhost\b|[^\s;/$]*[.:\[])",

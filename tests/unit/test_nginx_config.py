@@ -43,7 +43,7 @@ INTERNAL = {
     "nginx_internal_key": "-----BEGIN PRIVATE KEY-----",
     "nginx_internal_name": "app.site.internal",
 }
-EDGE: dict[str, Any] = {**EVERYTHING, **INTERNAL}
+EDGE: dict[str, Any] = {**EVERYTHING, **INTERNAL, "nginx_static_root": ""}
 BEHIND: dict[str, Any] = {
     **SITE,
     **INTERNAL,
@@ -300,6 +300,13 @@ def test_behind_edge_hosts_only_they_are_answered(parse: Callable[..., list[Dire
     assert find(site, "if") == [((), ["$fairlead_trusted", "=", "0"])]
     assert find(conf, "set_real_ip_from") == [(("http",), ["192.0.2.31"])]
     assert {args[0] for _, args in find(conf, "listen")} == {"443", "[::]:443", "127.0.0.1:8089"}
+
+
+def test_static_files_are_free_of_limits(parse: Callable[..., list[Directive]]) -> None:
+    for given in (EVERYTHING, EDGE):
+        locations = {d["args"][-1]: d["block"] for _, d in walk(parse(**given)) if d["directive"] == "location"}
+        assert find(locations["/static/"], "limit_req") == find(locations["/static/"], "limit_conn") == []
+        assert find(locations["/"], "limit_req")
 
 
 def test_an_edge_host_verifies_the_app_hosts(parse: Callable[..., list[Directive]]) -> None:

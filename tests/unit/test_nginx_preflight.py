@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fairlead.site.plugins.filter.nginx_mistakes import nginx_mistakes
+from conftest import ROOT
 
 # Of www.example.org, good until 2020-01-01.
 EXPIRED = """-----BEGIN CERTIFICATE-----
@@ -25,8 +32,19 @@ SITE: dict[str, Any] = {
 }
 
 
-def test_a_plain_site_is_taken(refusal: Callable[..., str]) -> None:
-    assert refusal("nginx", **SITE) == ""
+ROOM = {"stdout_lines": ["Avail", "5000"]}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"nginx_upload_paths": {"/a/": 50, "/b/": 500}, "__nginx_room": ROOM},
+        {"nginx_upload_paths": {"/b/": 5000000}, "nginx_upload_connections": 0},
+    ],
+)
+def test_a_good_site_is_taken(refusal: Callable[..., str], variables: dict[str, Any]) -> None:
+    assert refusal("nginx", **SITE, **variables) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +65,10 @@ def test_a_plain_site_is_taken(refusal: Callable[..., str]) -> None:
         ({"nginx_worker_connections": 9000}, "nginx_worker_rlimit_nofile 18512 or more (it is 8704)"),
         ({"nginx_limit_nofile": 8000}, "nginx_limit_nofile (it is 8000)"),
         ({"nginx_app_keepalive_seconds": 60}, "nginx_app_keepalive_seconds (60)"),
+        (
+            {"nginx_upload_paths": {"/a/": 50, "/b/": 500}, "__nginx_room": {"stdout_lines": ["Avail", " 4999", " 9"]}},
+            "nginx_upload_connections (10) uploads of 500 MB (nginx_upload_paths) need 5000 MB below /var/lib/nginx, where 4999 MB",
+        ),
         ({"nginx_error_log": "off"}, "nginx_error_log"),
         ({"nginx_access_log": "off"}, "nginx_access_log"),
         ({"nginx_upstream_balance": "ip_hash"}, "not ip_hash"),
@@ -70,6 +92,8 @@ def test_bad_input_is_one_sentence(refusal: Callable[..., str], variables: dict[
         ('if ($http_x ~ "(a|b)") {\n set $y 1;\n return 403; }', 1),
         ("upstream other {\n  zone other 64k;\n  keepalive 8;\n  ip_hash;\n}", 4),
         ("location = /s { stub_status; }", 1),
+        ("\ninclude /etc/nginx/mine/*.conf;", 2),
+        ("include '/etc/nginx/mine.conf';", 1),
         ("location / {\n\n proxy_pass http://127.0.0.1:8000; }", 3),
         ("location / { proxy_pass http://unix:/run/x.sock; }", 1),
         ("location / { proxy_pass http://localhost; }", 1),
@@ -93,7 +117,37 @@ def test_a_mistake_in_a_snippet_is_named_with_its_line(text: str, line: int) -> 
         "upstream other { server 192.0.2.1:80; zone other 64k; keepalive 8; }",
         'location = /x { return 200 "add_headers # if"; }',
         "location /quiet/ { access_log off; proxy_pass http://app; }",
+        "include mine/*.conf;",
     ],
 )
 def test_good_snippets_are_taken(text: str) -> None:
     assert nginx_mistakes({"server/mine": text}) == []
+
+
+INVENTORY: dict[str, Any] = {
+    "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "site_address": "192.0.2.1"},
+    "children": {
+        "app": {"hosts": {"app1": {}, "app2": {}}},
+        "edge": {"hosts": {"edge1": {"nginx_keepalive_timeout_seconds": 300}}},
+    },
+}
+KEPT = "{{ nginx_upstream_keepalive_timeout_seconds }} {{ nginx_app_keepalive_seconds }}"
+
+
+@pytest.mark.parametrize(
+    ("given", "app", "edge"),
+    [({}, "2 75", "60 65"), ({"capacity_upstream_keepalive_seconds": 70}, "2 75", "70 65")],
+)
+def test_a_connection_to_an_app_host_is_kept_by_its_nginx(tmp_path: Path, given: dict[str, Any], app: str, edge: str) -> None:
+    """On an edge host the other end is not gunicorn: 70 s are refused there, since an app host's nginx keeps them for 65."""
+    inventory = tmp_path / "hosts.json"
+    inventory.write_text(json.dumps({"all": INVENTORY}))
+    run = subprocess.run(
+        ["ansible", "all", "-i", inventory, "--playbook-dir", ROOT, "-e", json.dumps(given), "-m", "debug", "-a", f"msg='{KEPT}'"],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+    said = dict(re.findall(r"(\w+) \| SUCCESS => \n?\s*\{?\s*\"?msg\"?: \"?([\d ]+)", run.stdout))
+    assert said == {"app1": app, "app2": app, "edge1": edge}, run.stdout + run.stderr
