@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -68,9 +69,10 @@ def test_every_playbook_sees_the_same_group_vars_alone_and_through_site(tmp_path
     assert all("[]" in line for line in through_site), through_site
 
 
+@pytest.mark.parametrize("inventory", ["demo", "dev", "prod"])
 @pytest.mark.parametrize("flag", ["--syntax-check", "--list-tasks"])
-def test_the_example_inventory_can_be_read(flag: str) -> None:
-    done = run("ansible-playbook", "site.yml", "-i", "inventories/prod", flag)
+def test_the_inventories_can_be_read(flag: str, inventory: str) -> None:
+    done = run("ansible-playbook", "site.yml", "-i", f"inventories/{inventory}", flag)
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr
 
@@ -131,27 +133,33 @@ def test_the_collection_runs_the_site_where_it_is_installed(archive: Path, tmp_p
     assert "changed=0" in done.stdout
 
 
+def follows(folder: Path, expressions: dict[str, str], children: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What the shared group_vars make, on each host, of an inventory with these groups and variables."""
+    (folder / "group_vars").symlink_to(ROOT / "group_vars")
+    shown = {name: f"{{{{ {expression} }}}}" for name, expression in expressions.items()}
+    task = {"ansible.builtin.debug": {"msg": shown}}
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    (folder / "inventory").mkdir()
+    (folder / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": given}}))
+    done = run(
+        *("ansible-playbook", "play.yml", "-i", "inventory"),
+        cwd=folder,
+        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
+        ANSIBLE_STDOUT_CALLBACK="json",
+    )
+    found = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]
+    return {host: result["msg"] for host, result in found.items()}
+
+
 def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
     """The app's socket beside the app, the app hosts over TLS on an edge host, which alone is believed."""
-    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
     names = ("nginx_upstream_servers", "nginx_edges", "nginx_static_root", "nginx_internal_ca", "nginx_internal_name")
-    task = {"ansible.builtin.debug": {"msg": {name: f"{{{{ {name} }}}}" for name in names}}}
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     children = {
         "app": {"hosts": {"a1": {"site_address": "192.0.2.1"}, "a2": {"site_address": "192.0.2.2"}}},
         "db": {"hosts": {"d1": {}}},
         "edge": {"hosts": {"e1": {"site_address": "192.0.2.9"}}},
     }
-    given = {"site_trust": "PEM", "site_drained": ["a2"]}
-    (tmp_path / "inventory").mkdir()
-    (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": children, "vars": given}}))
-    done = run(
-        *("ansible-playbook", "play.yml", "-i", "inventory"),
-        cwd=tmp_path,
-        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
-        ANSIBLE_STDOUT_CALLBACK="json",
-    )
-    seen = {host: result["msg"] for host, result in json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"].items()}
+    seen = follows(tmp_path, {name: name for name in names}, children, {"site_trust": "PEM", "site_drained": ["a2"]})
     assert seen["a1"] == {
         "nginx_upstream_servers": ["unix:/srv/site/current/run/gunicorn.sock"],
         "nginx_edges": ["192.0.2.9"],
@@ -166,3 +174,33 @@ def test_what_nginx_talks_to_follows_from_the_groups(tmp_path: Path) -> None:
         "nginx_internal_ca": "PEM",
         "nginx_internal_name": "app.site.internal",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "apps", "refused"),
+    [
+        ({}, 2, []),
+        ({"site_media_root": "/srv/media"}, 1, []),
+        ({"site_media_root": "/srv/media", "site_media_shared_enabled": True}, 2, []),
+        ({"site_media_root": "media"}, 1, ["site_media_root is 'media': name a folder by its whole path"]),
+        ({"site_media_root": "/srv/media"}, 2, ["each of the app hosts (a0, a1) would keep there what it was sent itself"]),
+    ],
+)
+def test_uploaded_files_are_in_one_place(tmp_path: Path, given: dict[str, Any], apps: int, refused: list[str]) -> None:
+    """It is mounted, served and watched on the app hosts, which must share it."""
+    expressions = {
+        "refused": "_media | rejectattr('ok') | map(attribute='otherwise') | list",
+        "found": "[django_mounts | map(attribute='target') | last, nginx_media_root, _site_sections.areas.media | default('')]",
+    }
+    children = {
+        "app": {"hosts": {f"a{number}": {} for number in range(apps)}},
+        "db": {"hosts": {"d1": {}}},
+        "edge": {"hosts": {"e1": {}}},
+    }
+    about = "{{ site_requirements | selectattr('name', 'match', 'site_media') | list }}"
+    seen = follows(tmp_path, expressions, children, given | {"_media": about})
+    root = given.get("site_media_root", "")
+    assert seen["a0"]["found"] == ["/app/media" if root else "/run/site-pooler", root, root]
+    assert seen["e1"]["found"][1:] == ["", ""]
+    assert len(seen["a0"]["refused"]) == len(refused)
+    assert all(word in sentence for word, sentence in zip(refused, seen["a0"]["refused"], strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shlex
 from typing import Any
 
 import requests
@@ -80,6 +81,18 @@ def test_static_files_are_served_by_nginx_for_a_year(visitor: requests.Session) 
     style = visitor.get(SITE + found[1])
     assert style.status_code == 200
     assert "immutable" in style.headers["Cache-Control"]
+
+
+def test_what_the_application_stores_as_media_is_served_and_watched(host: Any, container: str, visitor: requests.Session) -> None:
+    host.check_output("docker exec %s sh -c 'mkdir -p media/2026 && echo harbour >media/2026/map.txt'", container)
+    answer = visitor.get(f"{SITE}/media/2026/map.txt")
+    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (200, "harbour\n", "text/plain")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert visitor.get(f"{SITE}/media/2026/").status_code == 403
+    assert visitor.get(f"{SITE}/media/2026/none.txt").status_code == 404
+    host.check_output("systemctl restart fairlead-metrics")
+    measured = "grep -qs '^fairlead_area_bytes{area=\"media\"}' /var/lib/prometheus/node-exporter/*.prom"
+    host.check_output(f"timeout 30 sh -c {shlex.quote(f'until {measured}; do sleep 0.5; done')}")
 
 
 def test_no_tool_of_development_answers(visitor: requests.Session) -> None:
