@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 INVENTORY ?= inventories/prod
-comma = ,
 ANSIBLE = .venv/bin/ansible-playbook -i $(INVENTORY)
 PLAYBOOK = scripts/controller && $(ANSIBLE)
 # For verbs whose result is what they say: that alone is printed.
@@ -89,7 +88,7 @@ push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by
 	@$(PLAYBOOK) playbooks/push.yml -e image=$(IMAGE) $(ARGS)
 
 maintenance: ## close the site for visitors, or open it (STATE=on|off MESSAGE='...' ALLOW=addresses that see it)
-	@$(PLAYBOOK) playbooks/maintenance.yml -e '{"state": "$(STATE)", "allow": "$(ALLOW)"$(if $(MESSAGE),$(comma) "message": "$(MESSAGE)")}'
+	@$(PLAYBOOK) playbooks/maintenance.yml $(call given,state message allow) $(ARGS)
 
 bootstrap: ## let the deploy user in on hosts that have only a root login (HOST=app3)
 	@$(PLAYBOOK) playbooks/bootstrap.yml $(if $(HOST),--limit $(HOST)) $(ARGS)
