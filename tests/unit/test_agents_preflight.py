@@ -32,6 +32,9 @@ CASES: list[tuple[str, dict[str, Any], list[str] | None]] = [
     ("sentry", {"sentry_dsn": DSN, "sentry_auth_token": "t"}, ["sentry_organization or sentry_projects"]),
     ("sentry", {"sentry_dsn": DSN, "sentry_auth_token": "t", "sentry_organization": "o", "sentry_projects": ["p"]}, None),
     ("sentry", {"sentry_dsn": DSN, "sentry_ignored_units": ["certbot"]}, ["certbot: name units in full"]),
+    ("sentry", {"sentry_dsn": DSN, "sentry_monitors": {"fairlead-job@mail.service": "mail"}}, None),
+    ("sentry", {"sentry_dsn": DSN, "sentry_monitors": {"mail": "mail"}}, ["sentry_monitors is", "name a service in full"]),
+    ("sentry", {"sentry_dsn": DSN, "sentry_monitors": {"mail.service": "Mail %n"}}, ["by the short name that Sentry's"]),
     ("newrelic", NEWRELIC, None),
     ("newrelic", NEWRELIC | {"newrelic_license_key": "NRAK-1"}, ["newrelic_license_key is no licence key"]),
     ("newrelic", NEWRELIC | {"newrelic_repository_key": ""}, ["newrelic_repository_key is no ASCII-armoured"]),
@@ -110,7 +113,7 @@ def test_a_bugsink_of_ones_own_is_the_receiver_from_the_first_day(evaluate: Eval
     groups = {"groups": {"all": ["one"], "app": ["one"], "db": ["one"], "bugsink": ["one"]}}
     given = site | groups | {"site_bugsink_domain": "errors.example.org", "site_bugsink_secret": "s" * 16}
     dsn = evaluate("agents", "site_sentry_dsn", **given)
-    assert [check["ok"] for check in evaluate("sentry", "_sentry_checks", **given | {"sentry_dsn": dsn})] == [True] * 3
+    assert [check["ok"] for check in evaluate("sentry", "_sentry_checks", **given | {"sentry_dsn": dsn})] == [True] * 4
     assert dsn.endswith("@errors.example.org/1") and "ssss" not in dsn
     (server,) = evaluate("agents", "nginx_additional_servers", **given)
     assert server == {"name": "errors.example.org", "upstream": "unix:/srv/bugsink/current/run/gunicorn.sock"}

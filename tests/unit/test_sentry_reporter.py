@@ -54,7 +54,7 @@ def test_an_event_is_sent_as_an_envelope(program: Any, receiver: Any, monkeypatc
     monkeypatch.setattr(program, "journal", lambda unit, lines: f"{lines} last words of {unit}: ö")
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "exit-code")
     address, got = receiver
-    program.send(f"http://abc@{address}/errors/7", program.event("nginx.service", SETTINGS), SETTINGS)
+    program.send(f"http://abc@{address}/errors/7", "event", program.event("nginx.service", SETTINGS), SETTINGS)
     ((path, login, body),) = got
     assert path == "/errors/api/7/envelope/" and "sentry_key=abc" in login
     header, item, event = (json.loads(line) for line in body.splitlines())
@@ -65,15 +65,47 @@ def test_an_event_is_sent_as_an_envelope(program: Any, receiver: Any, monkeypatc
     assert (event["environment"], event["server_name"], event["extra"]["journal"][:2]) == ("demo", "app1", "20")
 
 
-def test_what_cannot_be_sent_is_one_sentence_without_the_key(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def start(program: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, dsn: str, *arguments: str) -> None:
+    (folder / "reporter.json").write_text(json.dumps(SETTINGS))
+    (folder / "dsn").write_text(f"{dsn}\n")
+    monkeypatch.setattr(program, "FOLDER", folder)
+    monkeypatch.setattr(sys, "argv", ["fairlead-sentry", *arguments])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{dsn}\n"))
+    program.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [(["failed", "nginx.service"], "The failure of nginx.service"), (["check-in", "nightly"], "The check-in of nightly")],
+)
+def test_what_cannot_be_sent_is_one_sentence_without_the_key(
+    program: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], what: str
+) -> None:
     monkeypatch.setattr(program, "journal", lambda unit, lines: "")
-    monkeypatch.setattr(program.Path, "read_text", lambda path: json.dumps(SETTINGS))
-    monkeypatch.setattr(sys, "argv", ["fairlead-sentry", "nginx.service"])
-    monkeypatch.setattr(sys, "stdin", io.StringIO("http://unlucky@127.0.0.1:1/7\n"))
+    monkeypatch.setenv("INVOCATION_ID", "1f")
     with pytest.raises(SystemExit) as end:
-        program.main()
-    assert "The failure of nginx.service could not be reported: URLError" in str(end.value)
+        start(program, monkeypatch, tmp_path, "http://unlucky@127.0.0.1:1/7", *arguments)
+    assert f"{what} could not be reported: URLError" in str(end.value)
     assert "unlucky" not in str(end.value)
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [(None, "in_progress"), ("success", "ok"), ("exit-code", "error"), ("timeout", "error")]
+)
+def test_a_monitor_is_told_of_the_beginning_and_the_end(
+    program: Any, receiver: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, result: str | None, status: str
+) -> None:
+    monkeypatch.setenv("INVOCATION_ID", "1f")
+    monkeypatch.delenv("SERVICE_RESULT", raising=False)
+    if result:
+        monkeypatch.setenv("SERVICE_RESULT", result)
+    address, got = receiver
+    start(program, monkeypatch, tmp_path, f"http://abc@{address}/7", "check-in", "nightly")
+    ((path, login, body),) = got
+    assert path == "/api/7/envelope/" and "sentry_key=abc" in login
+    header, item, sent = (json.loads(line) for line in body.splitlines())
+    assert item["type"] == "check_in" and list(header) == ["sent_at"]
+    assert sent == {"check_in_id": "1f", "monitor_slug": "nightly", "status": status, "environment": "demo"}
 
 
 def test_the_reporter_reports_no_failure_of_its_own(render_tree: Any, evaluate: Any) -> None:
@@ -81,3 +113,10 @@ def test_the_reporter_reports_no_failure_of_its_own(render_tree: Any, evaluate: 
     paths = {Path(file["path"]) for file in evaluate("sentry", "_sentry_silenced", sentry_ignored_units=["certbot.service"])}
     names = {path.parent.name for path in paths if path.name == "fairlead-sentry.conf"}
     assert names == {"fairlead-sentry@.service.d", "certbot.service.d"}
+
+
+def test_a_monitors_unit_tells_it_as_root_and_never_fails_by_it(evaluate: Any) -> None:
+    (file,) = evaluate("sentry", "_sentry_monitored", sentry_monitors={"fairlead-job@mail.service": "mail"})
+    assert file["path"] == "/etc/systemd/system/fairlead-job@mail.service.d/fairlead-sentry-monitor.conf"
+    call = "-+/usr/local/sbin/fairlead-sentry check-in mail"
+    assert file["content"].splitlines()[1:] == ["[Service]", f"ExecStartPre={call}", f"ExecStopPost={call}"]
