@@ -127,6 +127,18 @@ def test_an_alert_says_what_is_and_what_to_do_and_is_tested_and_documented(name:
     assert f"| `{name}` |" in (ROOT / "docs/monitoring.md").read_text()
 
 
+def test_the_table_of_alerts_says_who_is_told_and_after_what_time(evaluate: Evaluate) -> None:
+    text = (ROOT / "docs/monitoring.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*?) *\|", text, re.M)
+    said = {name: (who.replace("nobody", "none"), lasts.replace(" min", "m").replace(" h", "h")) for name, who, lasts in rows}
+    assert len(said) == len(rows)
+    assert said == {name: (rule["labels"]["severity"], rule.get("for", "")) for name, rule in ALERTS.items()}
+    looks, gathered = evaluate("monitoring", "[monitoring_interval_seconds, _monitoring_alertmanager.route.group_wait]")
+    assert f"up to {2 * looks + int(gathered.removesuffix('s'))} seconds" in text
+    backup, drill = evaluate("monitoring", "[monitoring_backup_hours, monitoring_drill_hours]")
+    assert f"`monitoring_backup_hours` ({backup})" in text and f"`monitoring_drill_hours` ({drill // 24} days)" in text
+
+
 def known(metrics: str) -> set[str]:
     return set(re.findall(r"\bfairlead_[a-z_]+|\b(?:site|host|vhost):[a-z_]+(?::[a-z0-9_]+)?", metrics))
 
@@ -261,6 +273,26 @@ def page(status: ModuleType, prometheus: Any, details: bool = True) -> str:
     return str(status.page({"site": "www.example.org", "prometheus": "", "details": details}))
 
 
+def light(colour: str) -> float:
+    """The relative luminance of WCAG 2 of a colour like #fff or #1a7f4b."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_of_the_page_can_be_read_in_its_colours(status: ModuleType, scheme: str) -> None:
+    bright, dark = re.split(r"@media", status.STYLE, maxsplit=1)
+    colours = dict(re.findall(r"--(\w+): (#\w+)", bright if scheme == "light" else dark))
+    pairs = [(ink, ground) for ink in ("ink", "dim") for ground in ("ground", "card")]
+    on_state = "#fff" if scheme == "light" else colours["ground"]
+    states = [(on_state, colours[kind]) for kind in ("good", "fair", "bad")]
+    for ink, ground in [(colours[ink], colours[ground]) for ink, ground in pairs] + states:
+        low, high = sorted((light(ink), light(ground)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
 def test_the_page_tells_all_and_fetches_nothing(status: ModuleType) -> None:
     text = " ".join(Page(page(status, Prometheus(found=[ALERT]))).said)
     for words in (
@@ -285,6 +317,14 @@ def test_what_anybody_may_read_names_no_host_and_no_weakness(status: ModuleType)
     assert "Uptime" in text and "Bandwidth" in text
     for word in ("app1", "DiskNearlyFull", "0c1f", "anna", "GB free"):
         assert word not in text
+
+
+@pytest.mark.parametrize(("access", "told"), [("private", True), ("public", False), ("none", False)])
+def test_only_who_has_the_password_is_told_all(evaluate: Evaluate, access: str, told: bool) -> None:
+    given = yaml.safe_load((ROOT / "group_vars/all/monitoring.yml").read_text()) | {"site_status_access": access}
+    given |= {"site_domain": "www.example.org", "site_name": "demo", "site_status_password": "p" * 16}
+    assert evaluate("monitoring", "_monitoring_status", **given)["details"] is told
+    assert bool(evaluate("monitoring", "monitoring_status_accounts", **given)) is told
 
 
 @pytest.mark.parametrize(
