@@ -101,6 +101,18 @@ def test_what_is_asked_for_is_mounted_and_told(evaluate: Evaluate, site: dict[st
     assert (secrets["SENTRY_DSN"], secrets["NEW_RELIC_LICENSE_KEY"]) == (DSN, LICENSE)
 
 
+def test_high_security_and_a_proxy_are_told_to_new_relics_agent(evaluate: Evaluate, site: dict[str, Any]) -> None:
+    given = site | {"site_newrelic_license_key": LICENSE}
+    usual = evaluate("agents", "_site_agents_environment", **given)
+    assert usual["NEW_RELIC_HIGH_SECURITY"] == "false" and "NEW_RELIC_PROXY_HOST" not in usual and "NEW_RELIC_HOST" not in usual
+    proxy = "http://proxy.example.org:3128"
+    other = {"site_newrelic_high_security_enabled": True, "site_newrelic_proxy": proxy, "site_newrelic_logs_enabled": False}
+    asked = evaluate("agents", "_site_agents_environment", **given | other)
+    assert asked["NEW_RELIC_HIGH_SECURITY"] == "true" and asked["NEW_RELIC_PROXY_HOST"] == proxy
+    assert asked["NEW_RELIC_APPLICATION_LOGGING_FORWARDING_ENABLED"] == "false"
+    assert evaluate("newrelic", "newrelic_proxy", **given | other) == proxy
+
+
 def test_an_image_with_a_path_and_agents_of_its_own(evaluate: Evaluate, site: dict[str, Any]) -> None:
     given = site | {"site_sentry_dsn": DSN, "site_environment_variables": {"PYTHONPATH": "/app/lib"}}
     assert evaluate("agents", "_site_agents_path", **given) == {"PYTHONPATH": "/opt/agents/current:/app/lib"}
