@@ -236,9 +236,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"PROBE_UNHEALTHY": "1", "django_start_timeout_seconds": 20},
         "did not answer 200 to /health/ready within 20 seconds (django_start_timeout_seconds), but: 503",
     ),
-    "ends as it serves": ({"PROBE_CRASH_SECONDS": "12", "django_bake_seconds": 40}, "As it served, its container ended."),
-    "a migration fails": ({"PROBE_MIGRATIONS": "failing"}, "division by zero"),
+    "ends after a minute": ({"PROBE_CRASH_SECONDS": "60", "django_bake_seconds": 75}, "As it served, its container ended."),
     "a migration that takes away": ({"PROBE_MIGRATIONS": "destructive"}, "probe.0002_destructive: DROPPING columns"),
+    "migrations that rename and require": (
+        {"PROBE_MIGRATIONS": "breaking"},
+        "probe.0002_renamed: RENAMING columns (probe_visit); probe.0003_required: NOT NULL constraint on columns",
+    ),
+    "a migration without end": (
+        {"PROBE_MIGRATIONS": "endless", "django_migrate_statement_seconds": 3},
+        "canceling statement due to statement timeout",
+    ),
     "a migration nobody judged": (
         {"PROBE_MIGRATIONS": "irreversible", "django_linter": ""},
         "Its migrations (probe.0002_irreversible) could not be judged by the linter: ModuleNotFoundError",
@@ -257,9 +264,64 @@ def test_a_bad_release_is_refused_and_nobody_notices(case: str, deploy: Deploy, 
         assert sentence in run.sentence and "What ran before runs on." in run.sentence
         assert serving(on) == before
         time.sleep(10)
-    if case != "ends as it serves":
+    if case != "ends after a minute":
         unharmed(requested)
     assert records(on)[-1]["result"] == "failed"
+
+
+def test_a_migration_that_fails_after_another(deploy: Deploy, on: On) -> None:
+    before = serving(on)
+    run = deploy(3, PROBE_MIGRATIONS="failing")
+    assert run.code == 2 and "division by zero" in run.sentence
+    assert serving(on) == before
+    last = records(on)[-1]
+    assert last["result"] == "failed" and last["migrations_after"]["probe"] == "0002_harmless"
+
+
+@contextmanager
+def reading(on: On, name: str, table: str) -> Iterator[None]:
+    """A report in the database that goes on and on."""
+    command = ["docker", "exec", "--interactive", on(name).backend.name, "runuser", "-u", "postgres", "--", "psql", "-XAtq", "demo"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdin and session.stdout
+        session.stdin.write(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE; SELECT 'begun';\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "begun\n"
+        yield
+
+
+def test_a_migration_that_waits_for_a_busy_table_gives_up(
+    deploy: Deploy, on: On, primary: Callable[[], str], load: Callable[[], Any], visits: Callable[[], int]
+) -> None:
+    """As it waits, visitors queue behind it. Later it goes through, and what the linter warns of is said."""
+    before, counted = serving(on), visits()
+    tries = {"django_migrate_lock_seconds": 1, "django_migrate_tries": 2, "django_migrate_pause_seconds": 1}
+    with load() as requested:
+        with reading(on, primary(), "probe_visit"):
+            run = deploy(3, PROBE_MIGRATIONS="growing", **tries)
+            assert run.code == 2
+            assert "is refused by 'migrate', tried 2 times." in run.sentence
+            assert "canceling statement due to lock timeout" in run.sentence
+            assert serving(on) == before
+        run = deploy(3, PROBE_MIGRATIONS="growing", **tries)
+        assert run.code == 0, run.output
+        assert "probe.0002_growing: CREATE INDEX locks table" in run.sentence
+        assert serving(on) != before
+    unharmed(requested)
+    assert visits() - counted == requested.of("post", 200)
+
+
+def test_a_release_whose_pages_fail_is_undone(deploy: Deploy, on: On, load: Callable[[], Any]) -> None:
+    before = serving(on)
+    with load() as requested:
+        run = deploy(3, PROBE_BROKEN="1", django_bake_seconds=60)
+        assert run.code == 2
+        assert re.search(r"app1: As it served, \d+ of \d+ requests failed, more than 5.0%\.", run.sentence)
+        assert serving(on) == before
+        time.sleep(5)
+    assert set(requested.others(*EXPECTED)) == {"page 500"}
+    # It was noticed in seconds: the first host alone served it.
+    assert requested.of("page", 500) < requested.of("page", 200)
 
 
 def test_no_room_for_an_image(deploy: Deploy, on: On) -> None:
@@ -409,6 +471,57 @@ def test_a_controller_that_is_killed(
         assert serving(on) != before
     unharmed(requested)
     assert visits() - counted == requested.of("post", 200)
+
+
+BEATS = "docker logs $(docker ps --all --quiet --filter label=fairlead.process=beat)"
+SCHEDULED: dict[str, Any] = {
+    "site_workers": [
+        {
+            "name": "beat",
+            "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do date +%s; sleep 0.5; done"],
+            "only_one": True,
+            "settle_seconds": 2,
+        }
+    ],
+    "site_jobs": [{"name": "tell", "command": ["date", "+%H:%M"], "calendar": "*:*:00"}],
+}
+
+
+def test_one_scheduler_and_one_run_of_a_job_on_all_hosts(deploy: Deploy, on: On) -> None:
+    run = deploy(1, TIMES="scheduled", **SCHEDULED)
+    assert run.code == 0, run.output
+
+    def beats(name: str) -> list[int]:
+        return [int(line) for line in on(name).run(BEATS).stdout.split()]
+
+    def told(*names: str) -> list[str]:
+        said = [on(name).check_output("journalctl --unit fairlead-job@tell --output cat") for name in names]
+        return re.findall(r"^\d\d:\d\d$", "\n".join(said), re.M)
+
+    def within(seconds: float, what: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    within(20, lambda: any(beats(name) for name in APPS))
+    (holder,) = (name for name in APPS if beats(name))
+    (other,) = set(APPS) - {holder}
+    within(70, lambda: told(*APPS))
+    ran = len(told(other))
+    with away(on, holder):
+        paused = time.time()
+        within(40, lambda: beats(other))
+        assert beats(other)[0] - paused < 35
+        # Jobs need no more than one host, either.
+        within(70, lambda: len(told(other)) > ran)
+    # A moment after it is back, its own has ended.
+    time.sleep(3)
+    ended = beats(holder)
+    time.sleep(5)
+    assert beats(holder) == ended and ended[-1] < beats(other)[-1]
+    assert len(told(*APPS)) == len(set(told(*APPS))) >= 2
+    assert deploy(1, TIMES="scheduled").code == 0
 
 
 def test_two_at_a_time(deploy: Deploy, images: list[str], on: On) -> None:

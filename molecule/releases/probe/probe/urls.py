@@ -40,6 +40,10 @@ def stay(request):
         time.sleep(1)
 
 
+def broken(request):
+    return HttpResponse("broken", status=500)
+
+
 def unhealthy(request):
     return HttpResponse("never", status=503)
 
@@ -47,5 +51,7 @@ def unhealthy(request):
 urlpatterns = [path("probe/visit", visit), path("probe/slow", slow), path("probe/socket", stay), *site]
 if os.environ.get("PROBE_PAGE_SECONDS"):
     urlpatterns.insert(0, path("", late))
+if os.environ.get("PROBE_BROKEN"):
+    urlpatterns.insert(0, path("", broken))
 if os.environ.get("PROBE_UNHEALTHY"):
     urlpatterns.insert(0, path("health/ready", unhealthy))

@@ -1,15 +1,3 @@
-from django.db import migrations, models
+from importlib import import_module
 
-
-class Migration(migrations.Migration):
-    initial = True
-    operations = [
-        migrations.CreateModel(
-            name="Visit",
-            fields=[
-                ("id", models.BigAutoField(primary_key=True)),
-                ("token", models.CharField(max_length=40)),
-                ("note", models.TextField(null=True)),
-            ],
-        ),
-    ]
+Migration = import_module("probe.first.0001_initial").Migration
