@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -34,6 +39,15 @@ FACTS = {
     "group_names": [],
     "groups": {"all": ["one"]},
 }
+
+
+def certificate(key: ec.EllipticCurvePrivateKey, days: int = 1) -> str:
+    """A certificate (PEM) of a host `store` that holds for so many days from now; less than 0: it has expired."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
+    end = datetime.now(UTC) + timedelta(days=days)
+    names = x509.SubjectAlternativeName([x509.DNSName("store"), x509.IPAddress(ip_address("192.0.2.41"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), end - timedelta(days=9), end)
+    return builder.add_extension(names, False).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def role_variables(role: str) -> dict[str, Any]:

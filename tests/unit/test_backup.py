@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FACTS, ROOT
+from conftest import FACTS, ROOT, certificate
+from cryptography.hazmat.primitives.asymmetric import ec
 
 Evaluate = Callable[..., Any]
 PASSPHRASE = "unit-test-passphrase-of-length"
+KEY = ec.generate_private_key(ec.SECP256R1())
 GIVEN: dict[str, Any] = {
     "backup_database_hosts": [{"name": "db1", "address": "192.0.2.21"}, {"name": "db2", "address": "192.0.2.22"}],
     "backup_repository_host": {"name": "store", "address": "192.0.2.41"},
     "backup_passphrase": PASSPHRASE,
     "backup_tls_ca": "CA",
-    "backup_tls_certificate": "CERTIFICATE",
+    "backup_tls_certificate": certificate(KEY),
     "backup_tls_key": "KEY",
 }
 ALONE: dict[str, Any] = {"backup_database_hosts": [{"name": "db1"}], "backup_passphrase": PASSPHRASE}
@@ -54,6 +56,7 @@ def test_one_database_host_needs_no_certificate(refusals: Callable[..., list[str
     [
         ({"ansible_facts": FACTS["ansible_facts"] | {"distribution_major_version": "12"}}, "needs Debian 13"),
         ({"backup_stanza": "My Shop"}, "backup_stanza is 'My Shop'"),
+        ({"backup_tls_certificate": certificate(KEY, days=-1)}, "backup_tls_certificate has expired"),
         ({"backup_repository_host": {}}, "name the one host that keeps the repository"),
         ({"backup_repository_type": "nfs"}, "set it to posix (a folder) or s3"),
         ({"backup_repository_path": "backups"}, "set it to an absolute path"),

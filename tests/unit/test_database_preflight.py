@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import certificate
+from cryptography.hazmat.primitives.asymmetric import ec
 
+KEY = ec.generate_private_key(ec.SECP256R1())
 VERIFIER = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"
 ROLES = [{"name": "shop", "password_verifier": VERIFIER}]
 GIVEN: dict[str, dict[str, Any]] = {
@@ -30,7 +33,7 @@ def test_what_is_right_is_taken(refusal: Callable[..., str], role: str) -> None:
 
 
 TLS = {
-    "postgresql_tls_certificate": "C",
+    "postgresql_tls_certificate": certificate(KEY),
     "postgresql_tls_key": "K",
     "postgresql_tls_ca": "A",
     "postgresql_listen_addresses": ["::1"],
@@ -64,6 +67,7 @@ def client(**changes: Any) -> dict[str, Any]:
         ),
         (TLS | {"postgresql_peers": [PEER, PEER | {"name": "DB2"}]}, "list each other server once"),
         (TLS | {"postgresql_peers": [PEER | {"address": "db2.example.org"}]}, "the IP address that its certificate holds"),
+        (TLS | {"postgresql_tls_certificate": certificate(KEY, days=-1)}, "postgresql_tls_certificate has expired"),
         ({"postgresql_primary": PEER}, "postgresql_primary is db2, which is none of postgresql_peers"),
         (TLS | {"postgresql_peers": [PEER], "postgresql_synchronous_standbys": 2}, "more than the 1 of postgresql_peers"),
         ({"postgresql_shared_buffers_mb": 5000}, "more than half of the 8192 MB of one"),

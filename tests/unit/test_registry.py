@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from conftest import certificate
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 Render = Callable[..., dict[str, str]]
@@ -20,14 +18,6 @@ HASH = "$2b$10$" + "a" * 53
 def pem(key: ec.EllipticCurvePrivateKey) -> str:
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
-
-
-def certificate(key: ec.EllipticCurvePrivateKey, days: int = 1) -> str:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
-    end = datetime.now(UTC) + timedelta(days=days)
-    names = x509.SubjectAlternativeName([x509.DNSName("store"), x509.IPAddress(ip_address("192.0.2.41"))])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), end - timedelta(days=9), end)
-    return builder.add_extension(names, False).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 KEY = ec.generate_private_key(ec.SECP256R1())
