@@ -21,8 +21,8 @@ from conftest import ROOT
         ),
         (
             "newrelic.core - ERROR - certificate verify failed\nmore",
-            "The application does NOT report to New Relic: its agent has not registered within 1 seconds. Check the licence key, the"
-            " way to the collector and the authority of its certificate. newrelic.core - ERROR - certificate verify failed",
+            "The application does NOT report to New Relic: its agent has not registered within 1 seconds. Check the licence key,"
+            " the way to the collector and the authority of its certificate. newrelic.core - ERROR - certificate verify failed",
         ),
         ("booting", "of its certificate. The agent said nothing."),
     ],
