@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""A stand-in for what New Relic's agent and the deployments talk to, over TLS: the collector (agent protocol 17), NerdGraph
-and Sentry's interface of releases.
+"""A stand-in for what agents and deployments talk to, over TLS: New Relic's collector (agent protocol 17) and NerdGraph, Sentry's
+interface of releases and its check-ins, and a receiver of OpenTelemetry's protocol.
 
 newrelic_collector.py CERTIFICATE KEY PORT FILE: answers as the service does, refuses a key that it does not know, and appends each
 call to FILE as a line of JSON: its method, and what was sent.
@@ -61,13 +61,17 @@ class Service(http.server.BaseHTTPRequestHandler):
     file: Path
     lock = threading.Lock()
 
-    def body(self) -> Any:
+    def body(self) -> bytes:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(self.headers.get("Content-Encoding", ""), bytes)
-        return json.loads(unpack(raw) or b"null")
+        return unpack(raw)
+
+    def note(self, method: str, known: bool, data: Any) -> None:
+        with self.lock, self.file.open("a") as file:
+            file.write(json.dumps({"method": method, "known": known, "data": data}) + "\n")
 
     def answer(self, status: int, content: Any) -> None:
-        packed = json.dumps(content).encode()
+        packed = b"" if content is None else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(packed)))
@@ -76,14 +80,22 @@ class Service(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         address = urllib.parse.urlsplit(self.path)
+        if address.path.endswith("/envelope/"):
+            self.note("envelope", True, [json.loads(line) for line in self.body().splitlines()])
+            self.answer(200, {})
+            return
+        if address.path.startswith("/v1/"):
+            # Protocol buffers: the texts in them can be read.
+            self.note(f"otlp{address.path}", self.headers.get("api-key") == LICENSE, self.body().decode("latin-1"))
+            self.answer(200, None)
+            return
         query = dict(urllib.parse.parse_qsl(address.query))
         graph, sentry = address.path == "/graphql", address.path.startswith("/api/0/organizations/example/releases/")
         method = "graphql" if graph else "sentry" if sentry else query.get("method", "")
-        data = self.body()
+        data = json.loads(self.body() or b"null")
         keys = [(graph, self.headers.get("API-Key"), API_KEY), (sentry, self.headers.get("Authorization"), SENTRY_TOKEN)]
         known = next((given == key for asked, given, key in keys if asked), query.get("license_key") == LICENSE)
-        with self.lock, self.file.open("a") as file:
-            file.write(json.dumps({"method": method, "known": known, "data": data}) + "\n")
+        self.note(method, known, data)
         if not known:
             self.answer(401, {"exception": {"error_type": "NewRelic::Agent::LicenseException", "message": "Invalid license key"}})
         elif sentry:

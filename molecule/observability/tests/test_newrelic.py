@@ -59,6 +59,23 @@ def test_sql_is_sent_without_its_values(visited: Any) -> None:
     assert "'published'" not in spans
 
 
+def test_a_literal_in_sql_is_not_sent(host: Any, container: str) -> None:
+    """Django passes values apart from its statements; here one stands in the statement itself."""
+    code = """
+import django.core.wsgi
+django.core.wsgi.get_wsgi_application()
+import newrelic.agent
+from django.db import connection
+with newrelic.agent.BackgroundTask(newrelic.agent.register_application(timeout=20), "literal"):
+    connection.cursor().execute("SELECT count(*) FROM articles_article WHERE title = 'Zanzibar' AND id > 4711")
+newrelic.agent.shutdown_agent(timeout=20)
+"""
+    host.check_output("docker exec %s python -c %s", container, code)
+    sent = host.check_output("cat /srv/collected")
+    assert "WHERE title = ? AND id > ?" in sent
+    assert "Zanzibar" not in sent and "id > 4711" not in sent
+
+
 def test_errors_are_sent(visited: Any) -> None:
     errors = visited("error_event_data")
     assert "ProgrammingError" in errors

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
+import pytest
 import requests
 from conftest import holds, until, without_articles
 
@@ -51,6 +54,25 @@ def test_an_image_that_does_not_start_the_sdk_reports_too(host: Any, bugsink: As
     assert (found["data"]["release"], found["data"]["server_name"]) == (release(container), "obs-site")
 
 
+BY_THE_IMAGE = "import django.core.wsgi as way"
+BY_THE_FOLDER = f"import config.errors; config.errors.report_errors = lambda *given: None; {BY_THE_IMAGE}"
+
+
+@pytest.mark.parametrize(("start", "name"), [(BY_THE_IMAGE, "LeakOfTheImage"), (BY_THE_FOLDER, "LeakOfTheFolder")])
+def test_a_secret_in_an_exceptions_words_is_filtered(
+    host: Any, bugsink: Ask, container: str, secrets: dict[str, str], start: str, name: str
+) -> None:
+    code = (
+        f"{start}; way.get_wsgi_application(); held = open('/run/secrets/DATABASE_PASSWORD').read().strip();"
+        f" raise type('{name}', (Exception,), {{}})('refused: ' + held)"
+    )
+    assert secrets["database_password"] in host.run("docker exec %s python -c %s", container, code).stderr
+    (found, *_) = until(lambda: events(bugsink, name), 20, "no event has arrived")
+    (error,) = found["data"]["exception"]["values"]
+    assert error["value"] == "refused: [Filtered]"
+    assert secrets["database_password"] not in json.dumps(found)
+
+
 def test_nothing_of_the_visitor_and_no_secret_is_in_it(host: Any, bugsink: Ask, secrets: dict[str, str]) -> None:
     text = json.dumps(events(bugsink, "ProgrammingError"))
     assert text != "[]"
@@ -66,6 +88,50 @@ def test_a_failed_service_arrives_with_its_last_words(host: Any, bugsink: Ask) -
     event = found["data"]
     assert (event["environment"], event["server_name"]) == ("demo", "obs-site")
     assert event["tags"]["unit"] == "unlucky.service" and "last words" in event["extra"]["journal"]
+
+
+@contextmanager
+def unable_to_start(host: Any, unit: str) -> Iterator[None]:
+    folder = f"/run/systemd/system/{unit}.d"
+    host.check_output(f"mkdir -p {folder} && printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >{folder}/broken.conf")
+    host.run("systemctl daemon-reload && systemctl restart %s", unit)
+    try:
+        yield
+    finally:
+        host.check_output(f"rm -r {folder} && systemctl daemon-reload && systemctl reset-failed {unit} && systemctl start {unit}")
+
+
+# Bugsink is behind the nginx of obs-site, so that it is told of another's.
+@pytest.mark.parametrize(("name", "unit"), [("obs-watch", "nginx.service"), ("obs-site", "pgbouncer@2.service")])
+def test_a_door_and_a_pooler_that_cannot_start_arrive(host: Any, watch: Any, bugsink: Ask, name: str, unit: str) -> None:
+    where = host if name == "obs-site" else watch
+    with unable_to_start(where, unit):
+        # systemd tries a few times, and gives up.
+        until(lambda: not where.run("systemctl is-failed --quiet %s", unit).rc, 30, "it has not failed")
+        (found, *_) = until(lambda: events(bugsink, f"{unit} failed"), 30, "no event has arrived")
+    assert (found["data"]["server_name"], found["data"]["tags"]["unit"]) == (name, unit)
+    assert where.service(unit).is_running
+
+
+def test_a_monitor_is_told_how_a_job_ended(host: Any) -> None:
+    """Bugsink knows no monitors, so that the stand-in takes its place."""
+    host.check_output("cp -a /etc/fairlead/sentry/dsn /srv/dsn")
+    host.check_output("echo https://monitors@collector.example.org:8443/1 >/etc/fairlead/sentry/dsn")
+    try:
+        host.check_output("systemctl start fairlead-job@clearsessions")
+        assert host.run("systemctl start fairlead-job@broken").rc == 1
+    finally:
+        host.check_output("mv /srv/dsn /etc/fairlead/sentry/dsn && systemctl reset-failed fairlead-job@broken")
+    calls = [json.loads(line) for line in host.check_output("cat /srv/collected").splitlines()]
+    sent = [call["data"][2] for call in calls if call["method"] == "envelope"]
+    assert [(told["monitor_slug"], told["status"]) for told in sent if "monitor_slug" in told][-4:] == [
+        ("clearsessions", "in_progress"),
+        ("clearsessions", "ok"),
+        ("broken", "in_progress"),
+        ("broken", "error"),
+    ]
+    numbers = [told["check_in_id"] for told in sent if "monitor_slug" in told][-4:]
+    assert numbers[0] == numbers[1] != numbers[2] == numbers[3]
 
 
 def test_the_dsn_stands_in_no_log_and_no_command(host: Any, container: str) -> None:
@@ -84,25 +150,27 @@ def test_the_dsn_stands_in_no_log_and_no_command(host: Any, container: str) -> N
     assert host.file("/etc/fairlead/sentry/dsn").mode == 0o600
 
 
-def slowest(site: requests.Session, count: int) -> float:
+def seconds(site: requests.Session) -> list[float]:
     times = []
-    for _ in range(count):
+    for _ in range(40):
         started = time.monotonic()
         assert site.get(PAGE).status_code == 500
         times.append(time.monotonic() - started)
-    return max(times)
+    return times
 
 
 def test_a_receiver_that_does_not_answer_slows_no_request(host: Any, site: requests.Session) -> None:
     """It takes connections and says nothing: the worst that can be."""
     with without_articles(host):
-        before = slowest(site, 20)
+        before = seconds(site)
         host.check_output("docker pause $(docker ps -q --filter label=fairlead.site=bugsink)")
         try:
-            during = slowest(site, 20)
+            during = seconds(site)
         finally:
             host.check_output("docker unpause $(docker ps -q --filter label=fairlead.site=bugsink)")
-    assert during < before + 1
+    # One that waited would wait for the receiver's whole timeout; the rest is what else the machine does.
+    assert median(during) < median(before) + 0.03
+    assert max(during) < max(before) + 1
 
 
 def test_the_release_was_announced(host: Any, container: str) -> None:
