@@ -40,7 +40,8 @@ def visit(
     while not end.is_set():
         begun = time.strftime("%H:%M:%S", time.gmtime())
         try:
-            connection.request(errand.get("method", "GET"), errand["path"], headers={"Referer": f"https://{domain}/"})
+            headers = {"Referer": f"https://{domain}/", **errand.get("headers", {})}
+            connection.request(errand.get("method", "GET"), errand["path"], headers=headers)
             answer = connection.getresponse()
             answer.read()
             counts[f"{errand['name']} {answer.status}"] += 1
