@@ -75,6 +75,13 @@ def test_three_processes_know_each_other(render_tree: Render, evaluate: Evaluate
     ]
 
 
+def test_no_process_takes_the_others_socket_with_it_by_failing_too_often(render_tree: Render) -> None:
+    files = render_tree("pgbouncer_rr", pgbouncer_rr_processes=2, **GIVEN)
+    units = {path: text for path, text in files.items() if "[Service]" in text}
+    assert {path.rsplit("/", 1)[1] for path in units} == {"process.conf", "pgbouncer@.service"}
+    assert all("StartLimitIntervalSec=0" in text.split("[Service]")[0].splitlines() for text in units.values())
+
+
 def test_a_process_may_open_more_files_than_clients_and_pools_need(render_tree: Render) -> None:
     given = GIVEN | {"pgbouncer_rr_max_client_conn": 1000, "pgbouncer_rr_pool_size": 30, "pgbouncer_rr_reserve_pool_size": 10}
     unit = render_tree("pgbouncer_rr", **given)["/etc/systemd/system/pgbouncer.service.d/process.conf"]
