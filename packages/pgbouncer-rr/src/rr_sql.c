@@ -1130,7 +1130,7 @@ static bool needs_space(const struct token *left, const struct token *right)
 		return right->type == T_QUOTED;
 	if (is_symbol(left, '.'))
 		return right->type == T_NUMBER;
-	if (is_symbol(left, '&') && right->type == T_STRING)
+	if (is_symbol(left, '&') && (right->type == T_STRING || right->type == T_QUOTED))
 		return true;
 	return is_operator(left) && is_operator(right);
 }

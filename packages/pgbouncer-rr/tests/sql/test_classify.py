@@ -333,6 +333,7 @@ FINGERPRINTS = [
     ("select a /* x */ from t where a=1.5e3", "select A from T where a = .5", "select a from t where a=0"),
     ("select 1 < = 2", "select 1 <   = 3", "select 0< =0"),
     ('select "A b"."c"', 'select  "A b" . "c"', 'select"A b"."c"'),
+    ('select u&  "a\\b"', 'select U& "a\\b"', 'select u& "a\\b"'),
 ]
 
 
