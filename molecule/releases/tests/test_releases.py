@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a migration that takes away": ({"PROBE_MIGRATIONS": "destructive"}, "probe.0002_destructive: DROPPING columns"),
     "migrations that rename and require": (
         {"PROBE_MIGRATIONS": "breaking"},
-        "probe.0002_renamed: RENAMING columns (probe_visit); probe.0003_required: NOT NULL constraint on columns",
+        "probe.0002_renamed: RENAMING columns (probe_visit.note); probe.0003_required: NOT NULL constraint on columns",
     ),
     "a migration without end": (
         {"PROBE_MIGRATIONS": "endless", "django_migrate_statement_seconds": 3},
