@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from conftest import ADDRESSES, ROOT, Run
 from scenario import registry_login
 
@@ -26,6 +31,24 @@ login = {"Authorization": "Basic " + base64.b64encode(f"pull:{password}".encode(
 request = urllib.request.Request(f"https://{registry}/v2/demo/blobs/uploads/", b"", login, method="POST")
 urllib.request.urlopen(request, context=trust)
 """
+
+
+@pytest.fixture
+def pusher(secrets: dict[str, str]) -> Iterator[requests.Session]:
+    """Somebody on this machine, from which may be pushed."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "authority/trust.pem")
+        session.auth = ("push", secrets["registry_push_password"])
+        yield session
+
+
+def push_blob(pusher: requests.Session, content: bytes) -> dict[str, Any]:
+    """Push it, and return how a manifest names it."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    place = pusher.post(f"https://{PUSH}/v2/demo/blobs/uploads/").headers["Location"]
+    assert pusher.put(f"https://{PUSH}{place}", content, params={"digest": digest}).status_code == 201
+    return {"size": len(content), "digest": digest}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +78,12 @@ def test_app_hosts_pull_and_nobody_else_comes_in(on: On) -> None:
         assert on("stranger").run(CONNECT, STORE, port).rc != 0
 
 
-def test_a_password_is_good_for_its_own_instance_alone(on: On, secrets: dict[str, str]) -> None:
+def test_a_password_is_good_for_its_own_instance_alone(on: On, secrets: dict[str, str], pusher: requests.Session) -> None:
     assert "Login Succeeded" in registry_login(on("app1"), PULL, "pull", secrets["registry_pull_password"])
     for user, password in (("pull", "wrong"), ("push", secrets["registry_push_password"])):
         assert "401 Unauthorized" in registry_login(on("app1"), PULL, user, password)
+    assert pusher.get(f"https://{PUSH}/v2/").status_code == 200
+    assert pusher.get(f"https://{PUSH}/v2/", auth=("pull", secrets["registry_pull_password"])).status_code == 401
 
 
 def test_an_unknown_authority_is_refused(on: On, secrets: dict[str, str]) -> None:
@@ -98,8 +123,26 @@ def test_the_pull_instance_takes_nothing(on: On, secrets: dict[str, str]) -> Non
     assert store.run("nsenter --target %s --mount touch /var/lib/docker-registry/x", process).rc != 0
 
 
-def test_garbage_goes_while_pulling_goes_on(on: On, pushed: str) -> None:
+def test_garbage_goes_while_pulling_goes_on(on: On, pushed: str, pusher: requests.Session) -> None:
     store = on("store1")
+
+    def kept(digest: str) -> bool:
+        path = f"/var/lib/docker-registry/docker/registry/v2/blobs/sha256/{digest[-64:-62]}/{digest[-64:]}/data"
+        return bool(store.file(path).exists)
+
+    docker = "application/vnd.docker"
+    layer = push_blob(pusher, os.urandom(1000))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{docker}.distribution.manifest.v2+json",
+        "config": push_blob(pusher, b"{}") | {"mediaType": f"{docker}.container.image.v1+json"},
+        "layers": [layer | {"mediaType": f"{docker}.image.rootfs.diff.tar.gzip"}],
+    }
+    manifests = f"https://{PUSH}/v2/demo/manifests"
+    put = pusher.put(f"{manifests}/second", json.dumps(manifest), headers={"Content-Type": manifest["mediaType"]})
+    assert put.status_code == 201 and kept(layer["digest"])
+    assert pusher.delete(f"{manifests}/{put.headers['Docker-Content-Digest']}").status_code == 202
+
     before = store.check_output("systemctl show --value --property MainPID docker-registry@pull.service")
     store.check_output("systemctl start docker-registry-gc.service")
     assert "Pushing is off" in store.check_output("journalctl --no-pager --unit docker-registry-gc.service")
@@ -108,5 +151,8 @@ def test_garbage_goes_while_pulling_goes_on(on: On, pushed: str) -> None:
         if store.run("systemctl is-active docker-registry@push.service && sleep 1").rc == 0:
             break
     assert store.run("systemctl is-active docker-registry@push.service").rc == 0
-    manifest = f"/var/lib/docker-registry/docker/registry/v2/blobs/sha256/{pushed[-64:-62]}/{pushed[-64:]}/data"
-    assert store.file(manifest).exists
+    assert kept(pushed) and not kept(layer["digest"])
+
+
+def test_garbage_is_looked_for_every_week(on: On) -> None:
+    assert on("store1").check_output("systemctl show --value --property NextElapseUSecRealtime docker-registry-gc.timer")
