@@ -285,7 +285,7 @@ def light(colour: str) -> float:
 def test_all_of_the_page_can_be_read_in_its_colours(status: ModuleType, scheme: str) -> None:
     bright, dark = re.split(r"@media", status.STYLE, maxsplit=1)
     colours = dict(re.findall(r"--(\w+): (#\w+)", bright if scheme == "light" else dark))
-    pairs = [(ink, ground) for ink in ("ink", "dim") for ground in ("ground", "card")]
+    pairs = [(ink, ground) for ink in ("ink", "dim") for ground in ("ground", "card")] + [("fair", "card"), ("bad", "card")]
     on_state = "#fff" if scheme == "light" else colours["ground"]
     states = [(on_state, colours[kind]) for kind in ("good", "fair", "bad")]
     for ink, ground in [(colours[ink], colours[ground]) for ink, ground in pairs] + states:

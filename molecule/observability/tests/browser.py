@@ -7,11 +7,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 URL, FOLDER = sys.argv[1], Path(sys.argv[2])
 WIDTHS = {390: True, 1200: False}  # and whether it is a phone's
@@ -58,7 +60,7 @@ class Browser:
             ["sh", "-c", f'exec chromium "$@" 3<&{commands} 4>&{answers}', "sh", "--headless", "--no-sandbox", "--disable-gpu"]
             + ["--remote-debugging-pipe", "--hide-scrollbars", "--ignore-certificate-errors", f"--user-data-dir={profile}"]
             # Whatever the page does not bring itself would be asked of a host that nobody finds.
-            + ["--no-proxy-server", f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {URL.split('/')[2].rpartition('@')[2]}"],
+            + ["--no-proxy-server", f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {urlsplit(URL).hostname}"],
             pass_fds=(commands, answers),
             stderr=subprocess.DEVNULL,
         )
@@ -105,13 +107,13 @@ class Browser:
         self.ask("Page.navigate", url=URL)
         self.wait("Page.loadEventFired")
         seen = dict(self.ask("Runtime.evaluate", expression=SEEN, returnByValue=True)["result"]["value"])
-        sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
-        refused = [event["params"] for event in self.events if event.get("method") == "Log.entryAdded"]
+        sent = [event["params"]["request"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
+        asked = sorted({re.sub("//[^/]*@", "//", request["url"]) for request in sent})
+        words = [event["params"]["entry"]["text"] for event in self.events if event.get("method") == "Log.entryAdded"]
         whole = self.ask("Page.getLayoutMetrics")["cssContentSize"] | {"scale": 1}
         picture = self.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=whole)["data"]
         (FOLDER / f"status-{width}-{scheme}.png").write_bytes(base64.b64decode(picture))
-        words = [entry["entry"]["text"] for entry in refused]
-        return seen | {"width": width, "scheme": scheme, "asked": [one["request"]["url"] for one in sent], "complaints": words}
+        return seen | {"width": width, "scheme": scheme, "asked": asked, "complaints": words}
 
 
 FOLDER.mkdir(parents=True, exist_ok=True)
