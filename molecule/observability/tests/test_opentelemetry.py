@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from conftest import Run
@@ -13,14 +14,14 @@ VISIT = """
 import django.core.wsgi
 django.core.wsgi.get_wsgi_application()
 from django.test import Client
-print(Client().get("/articles/", secure=True, HTTP_HOST="www.example.org").status_code)
+print(Client().get("/", secure=True, HTTP_HOST="www.example.org").status_code)
 """
 
 
-def test_a_request_and_its_queries_arrive(host: Any, playbook: Callable[..., Run], container: str) -> None:
+def test_a_request_and_its_queries_arrive(host: Any, playbook: Callable[..., Run], container: str, tmp_path: Path) -> None:
     """Beside the deployed container, which has other agents: of its image, environment and secrets."""
-    given = {"agents_names": ["opentelemetry"], "agents_root": "/srv/opentelemetry"}
-    run = playbook("playbooks/app.yml", "--tags", "agents", "--limit", "obs-site", **given)
+    (tmp_path / "agents.yml").write_text(json.dumps([{"hosts": "app", "roles": ["fairlead.site.agents"]}]))
+    run = playbook(str(tmp_path / "agents.yml"), agents_names=["opentelemetry"], agents_root="/srv/opentelemetry")
     assert run.code == 0, run.output
     host.check_output("docker inspect -f '{{ range .Config.Env }}{{ println . }}{{ end }}' %s | grep . >/srv/otlp.env", container)
     host.check_output("grep -vE '^(SENTRY|NEW_RELIC)_' /srv/otlp.env >/srv/otlp && mv /srv/otlp /srv/otlp.env")
@@ -41,5 +42,5 @@ def test_a_request_and_its_queries_arrive(host: Any, playbook: Callable[..., Run
     (traces, *_) = [call["data"] for call in reversed(sent) if call["method"] == "otlp/v1/traces"]
     assert all(call["known"] for call in sent if call["method"].startswith("otlp"))
     release = host.check_output("readlink /srv/demo/current").rsplit("/", 1)[1]
-    for text in ("service.name", "demo", release, "GET articles/", "SELECT", "articles_article"):
+    for text in ("service.name", "demo", release, "https://www.example.org/", "SELECT", "articles_article"):
         assert text in traces, text
