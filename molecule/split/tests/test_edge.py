@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import ADDRESSES, DOMAIN, Run
+from urllib3.exceptions import ProtocolError
 
 SITE = f"https://{DOMAIN}"
 # From an app host to its own nginx, past the firewall, as the host that it is: not an edge host.
@@ -25,13 +26,17 @@ def clients(visitor: requests.Session, counts: Counter[str]) -> Iterator[None]:
     """Clients that read and write all the time; what went wrong is counted.
 
     A reload closes idle connections, and a request may be on its way in one: as a browser does, they ask again in a new one.
+    Whom nobody answers, or who is refused, does not.
     """
     stop = Event()
 
     def answer(method: str) -> int:
         try:
             return visitor.request(method, f"{SITE}/health/live", timeout=20).status_code
-        except requests.ConnectionError:
+        except requests.ConnectionError as error:
+            cause = error.args[0].args[-1] if isinstance(error.args[0], ProtocolError) else None
+            if not isinstance(cause, (ConnectionResetError, BrokenPipeError)):
+                raise
             counts["asked again"] += 1
             return visitor.request(method, f"{SITE}/health/live", timeout=20).status_code
 
