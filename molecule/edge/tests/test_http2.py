@@ -46,5 +46,8 @@ def test_chunks_inside_frames_are_no_second_request(host: Any, heard: dict[str, 
 
 
 def test_many_resets_do_not_hold_others_up(host: Any, heard: dict[str, list[str]]) -> None:
+    assert heard["rapid resets"][-1] == "closed"
+    # Of ten thousand.
+    assert int(host.check_output("grep -c '^GET / ' /run/app/heard")) < 1000
     ask = "curl -sk -o /dev/null -w '%{http_code}' --max-time 3 --resolve www.example.org:443:127.0.0.1 https://www.example.org/"
     assert host.check_output(ask) == "200"
