@@ -9,6 +9,8 @@ import io
 import json
 import subprocess
 import tarfile
+from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -38,6 +40,17 @@ def test_everything_is_seen_on_the_loopback_alone(host: Any) -> None:
     for query in ("up", "nginx_up", "pg_up", "pgbouncer_up", "site:up", "fairlead_section_success", "fairlead_containers_running"):
         rows = json.loads(host.check_output(ask, query))["data"]["result"]
         assert rows and {row["value"][1] for row in rows} == {"1"}, (query, rows)
+
+
+def test_each_page_is_probed_once_in_an_interval(host: Any) -> None:
+    """From one place, and no more often than every 15 s."""
+    now = int(host.check_output("date +%s"))
+    entries = [json.loads(line) for line in host.check_output("grep -F fairlead-probe /var/log/nginx/access.log").splitlines()]
+    last_minute = [entry for entry in entries if datetime.fromisoformat(entry["time"]).timestamp() > now - 60]
+    counts = Counter(entry["uri"] for entry in last_minute)
+    assert set(counts) == {"/health/ready", "/"}
+    assert all(2 <= count <= 5 for count in counts.values()), counts
+    assert {entry["client"] for entry in last_minute} == {"127.0.0.1"}
 
 
 def test_the_status_page_asks_who_is_there(visitor: requests.Session, secrets: dict[str, str]) -> None:
