@@ -92,6 +92,17 @@ def rotate(playbook: Callable[..., Run], on: On, secret: str, **variables: Any) 
     return before, current(secret)
 
 
+def test_a_release_of_before_is_not_left_without_its_password(playbook: Callable[..., Run]) -> None:
+    run = playbook("playbooks/rollback.yml")
+    assert run.code == 0, run.output[-3000:]
+    before = {path.name: path.read_text() for path in SECRETS.iterdir()}
+    run = playbook("playbooks/rotate.yml", secret="database_password")
+    assert run.code != 0 and run.changes == 0
+    assert "serves since a rollback" in run.sentence and "Run `make deploy` first" in run.sentence
+    assert {path.name: path.read_text() for path in SECRETS.iterdir()} == before
+    assert playbook("playbooks/deploy.yml").code == 0
+
+
 def test_the_databases_password(playbook: Callable[..., Run], on: On, primary: Callable[[], str], author: requests.Session) -> None:
     app, server = on("app1"), on(primary())
     connect = (
