@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             count["active"] -= 1
         return None
 
-    do_HEAD = do_POST = do_GET  # noqa: N815 (the names that the base class calls)
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 (the names that the base class calls)
 
     def answer(self, body: bytes, query: dict[str, str]) -> None:
         self.send_response(int(query.get("status", 200)))

@@ -134,6 +134,9 @@ class Twin(Site):
     def errors(self) -> str:
         return self.host.file(f"{self.folder}/error.log").content_string
 
+    def reload(self) -> None:
+        self.host.check_output(f"nginx -c {self.folder}/etc/nginx/nginx.conf -s reload")
+
     def worker(self) -> str:
         return self.host.check_output(f"pgrep -P $(cat {self.folder}/nginx.pid) | head -n 1")
 
@@ -179,7 +182,10 @@ def twin(
     dead_apps: int = 0,
     **variables: Any,
 ) -> Iterator[Twin]:
-    """Run such an nginx with `apps` stubs (and `dead_apps` addresses where none is); `edit` may plant a mistake in its files."""
+    """Run such an nginx with `apps` stubs (and `dead_apps` addresses where none is); `edit` may plant a mistake in its files.
+
+    /run/twin/ in a variable becomes the twin's own folder.
+    """
     number = next(numbers)
     folder = f"/run/twin-{number}"
     ports = {"https": 20443 + number, "http": 20080 + number}
@@ -200,7 +206,7 @@ def twin(
         **variables,
     }
     files = {
-        path: re.sub(r"/run/(nginx.pid)|/var/(cache)/nginx|/(etc/nginx/errors)", rf"{folder}/\1\2\3", text)
+        path: re.sub(r"/run/(nginx.pid)|/var/(cache)/nginx|/(etc/nginx/errors)|/run/twin/", rf"{folder}/\1\2\3", text)
         for path, text in render(**given).items()
     }
     edit(files)

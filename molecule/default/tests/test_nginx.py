@@ -12,10 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
+import crossplane
 import pytest
+from conftest import Run
 from nginx_twin import Answer, Site, Twin, internal, tls, twin
 
 SECURITY_HEADERS = {
@@ -25,6 +28,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+NEIGHBOUR = "neighbour.example.org"
 Edit = Callable[[dict[str, str]], None]
 
 
@@ -63,11 +67,15 @@ def plain(host: Any, address: str) -> Iterator[Twin]:
         "nginx_upstream_read_timeout_seconds": 1,
         "nginx_client_timeout_seconds": 2,
         "nginx_worker_processes": 1,
+        "nginx_media_root": "/run/twin/media",
+        "nginx_acme_root": "/run/twin/acme",
+        "nginx_additional_servers": [{"name": NEIGHBOUR, "upstream": "unix:/run/twin/app0.sock"}],
     }
     with twin(host, address, **options) as made:
         host.check_output(
             f"cd {made.folder}/static && seq 2000 > app.0123456789ab.css && gzip -k app.0123456789ab.css"
             " && cp app.0123456789ab.css app.0123456789ab.css.br && cp app.0123456789ab.css plain.css"
+            " && mkdir ../media && echo uploaded > ../media/file.txt"
         )
         yield made
 
@@ -153,7 +161,9 @@ def test_errors_go_to_a_file_of_a_good_name(host: Any) -> None:
 
 def test_metrics_are_shown_to_this_host_only(host: Any, site: Site) -> None:
     assert "Active connections" in host.check_output("curl -s http://127.0.0.1:8089/status")
-    with pytest.raises(OSError):  # refused, or dropped by the firewall
+    # The firewall would hide another.
+    assert host.check_output("ss -Hltn 'sport = :8089' | awk '{ print $4 }'") == "127.0.0.1:8089"
+    with pytest.raises(OSError):
         socket.create_connection((site.address, 8089), timeout=1)
     assert b"Active connections" not in site.raw(f"GET /status HTTP/1.1\r\nHost: {site.name}\r\n\r\n".encode(), secure=False)
 
@@ -205,6 +215,44 @@ def test_reload_drops_no_request(host: Any, site: Site) -> None:
             host.check_output("systemctl reload nginx")
         statuses = {status for client in clients for status in client.result()}
     assert statuses == {200}
+
+
+def test_reload_waits_for_requests_under_way(host: Any, address: str) -> None:
+    with twin(host, address) as made, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(made.ask, "/?sleep=3")
+        time.sleep(0.5)
+        before = made.worker()
+        made.reload()
+        assert made.ask("/").status == 200
+        assert not under_way.done()
+        assert under_way.result().status == 200
+        host.check_output(f"for _ in $(seq 50); do [ -d /proc/{before} ] || exit 0; sleep 0.1; done; exit 1")
+
+
+BROKEN = {
+    "a new file": (
+        {"site_nginx_snippets": {"server/x": "\n\nfoo 1;"}},
+        'unknown directive "foo" in /etc/nginx/snippets.d/server/x.conf:3',
+    ),
+    "a file that is there": (
+        {"nginx_security_headers": {"X-A B": "c"}},
+        'invalid number of arguments in "map" directive in /etc/nginx/conf.d/headers.conf:',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_an_error_in_an_included_file_is_named_and_changes_nothing(
+    case: str, host: Any, site: Site, playbook: Callable[..., Run]
+) -> None:
+    variables, sentence = BROKEN[case]
+    state = "pgrep -P $(cat /run/nginx.pid); cd /etc/nginx && find . -type f | sort | xargs sha256sum"
+    before = host.check_output(state)
+    run = playbook("playbooks/edge.yml", "--tags", "nginx", **variables)
+    assert run.code == 2
+    assert sentence in run.sentence.replace("\\", "")
+    assert host.check_output(state) == before
+    assert site.ask("/").status == 200
 
 
 # 1. File descriptors --------------------------------------------------------------------------------------------------------
@@ -297,31 +345,70 @@ def test_mistake_no_upstream_keepalive(host: Any, address: str) -> None:
 
 # 4. Inheritance of headers --------------------------------------------------------------------------------------------------
 
-WALK: dict[str, tuple[str, dict[str, Any], int]] = {
-    "page": ("/", {}, 200),
-    "signed in": ("/", {"headers": {"Cookie": "sessionid=1"}}, 200),
-    "static file": ("/static/plain.css", {}, 200),
-    "no such static file": ("/static/none.css", {}, 404),
-    "static file posted to": ("/static/plain.css", {"method": "POST", "body": b"x"}, 405),
-    "error of the app": ("/?status=500", {}, 500),
-    "upload": ("/upload/", {"method": "POST", "body": b"x" * 2_000_000}, 200),
-    "too large": ("/", {"method": "POST", "body": b"x" * 2_000_000}, 413),
-    "long address": ("/" + "x" * 9000, {}, 414),
-    "too slow": ("/?sleep=2", {}, 504),
-    "no answer": ("/die", {}, 502),
-    "stream": ("/ws/", {}, 200),
-    "redirect": ("/?status=302&header=Location:/x", {}, 302),
-    "not modified": ("/?status=304", {}, 304),
+# By the location that answers: what is asked, how, and the status of the answer.
+WALK: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "page": ("@public", "/", {}, 200),
+    "signed in": ("@private", "/", {"headers": {"Cookie": "sessionid=1"}}, 200),
+    "static file": ("/static/", "/static/plain.css", {}, 200),
+    "no such static file": ("/static/", "/static/none.css", {}, 404),
+    "static file posted to": ("/static/", "/static/plain.css", {"method": "POST", "body": b"x"}, 405),
+    "uploaded file": ("/media/", "/media/file.txt", {}, 200),
+    "error of the app": ("@public", "/?status=500", {}, 500),
+    "upload": ("/upload/", "/upload/", {"method": "POST", "body": b"x" * 2_000_000}, 200),
+    "too large": ("/", "/", {"method": "POST", "body": b"x" * 2_000_000}, 413),
+    "long address": ("/", "/" + "x" * 9000, {}, 414),
+    "too slow": ("@public", "/?sleep=2", {}, 504),
+    "no answer": ("@public", "/die", {}, 502),
+    "stream": ("/ws/", "/ws/", {}, 200),
+    "events": ("/events", "/events", {}, 200),
+    "redirect": ("@public", "/?status=302&header=Location:/x", {}, 302),
+    "not modified": ("@public", "/?status=304", {}, 304),
+    "error page asked for": ("/_errors/", "/_errors/404.html", {}, 404),
+    "plain HTTP": ("http /", "/", {"secure": False}, 301),
+    "ACME's file": ("http /.well-known/acme-challenge/", "/.well-known/acme-challenge/x", {"secure": False}, 404),
+    "neighbour": (f"{NEIGHBOUR} /", "/", {"name": NEIGHBOUR}, 200),
+    "neighbour's plain HTTP": (f"http {NEIGHBOUR} /", "/", {"name": NEIGHBOUR, "secure": False}, 301),
+    "neighbour's ACME": (
+        f"http {NEIGHBOUR} /.well-known/acme-challenge/",
+        "/.well-known/acme-challenge/x",
+        {"name": NEIGHBOUR, "secure": False},
+        404,
+    ),
 }
+
+
+def walk(made: Twin, path: str) -> Answer:
+    _, url, options, status = WALK[path]
+    asked = replace_fields(made, name=options.get("name", made.name))
+    answer = asked.ask(url, **{name: value for name, value in options.items() if name != "name"})
+    assert answer.status == status
+    return answer
+
+
+def has_all_headers(answer: Answer, secure: bool = True) -> bool:
+    """Whether all of them are there, each once and with the value that it should have."""
+    wanted = SECURITY_HEADERS if secure else SECURITY_HEADERS | {"Strict-Transport-Security": None}
+    assert {name: answer[name] for name in wanted} == wanted
+    return bool(answer["X-Request-ID"])
 
 
 @pytest.mark.parametrize("path", WALK)
 def test_every_answer_has_all_headers(plain: Twin, path: str) -> None:
-    url, options, status = WALK[path]
-    answer = plain.ask(url, **options)
-    assert answer.status == status
-    assert {name: answer[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
-    assert answer["X-Request-ID"]
+    assert has_all_headers(walk(plain, path), WALK[path][2].get("secure", True))
+
+
+def test_every_location_is_walked(plain: Twin, tmp_path: Path) -> None:
+    """Of the servers that answer visitors: not nginx's own page for this host, nor who is turned away without an answer."""
+    (tmp_path / "nginx.conf").write_text(plain.host.check_output(f"cat {plain.folder}/etc/nginx/sites.d/*.conf"))
+    found = set()
+    for server in crossplane.parse(str(tmp_path / "nginx.conf"), check_ctx=False)["config"][0]["parsed"]:
+        inside = [(one["directive"], one["args"], one.get("block", [])) for one in server.get("block", [])]
+        names = [args[0] for directive, args, _ in inside if directive == "server_name"]
+        if server["directive"] == "server" and names and names != ["_"]:
+            secure = any("ssl" in args for directive, args, _ in inside if directive == "listen")
+            before = ("" if secure else "http ") + ("" if names == [plain.name] else f"{names[0]} ")
+            found |= {before + args[-1] for directive, args, _ in inside if directive == "location"}
+    assert found == {location for location, *_ in WALK.values()}
 
 
 def test_app_headers_win_and_are_sent_once(plain: Twin) -> None:
@@ -335,9 +422,7 @@ def test_app_headers_win_and_are_sent_once(plain: Twin) -> None:
 
 def test_error_pages_are_ours(plain: Twin) -> None:
     for path in ("no such static file", "too large", "too slow"):
-        url, options, _ = WALK[path]
-        assert b"<!doctype html>" in plain.ask(url, **options).body
-    assert plain.ask("/_errors/404.html").status == 404
+        assert b"<!doctype html>" in walk(plain, path).body
 
 
 def test_mistake_header_in_a_location(host: Any, address: str) -> None:
@@ -441,10 +526,22 @@ def test_websockets_pass_on_their_paths(plain: Twin) -> None:
 # 7. Failing servers ---------------------------------------------------------------------------------------------------------
 
 
+def tries_of_a_dead_server(made: Twin) -> int:
+    """How often it is tried for 30 requests, which another one answers."""
+    assert [made.ask("/").status for _ in range(30)] == [200] * 30
+    return made.errors().count("connect() to unix:")
+
+
 def test_a_dead_server_is_left_out(host: Any, address: str) -> None:
     with twin(host, address, apps=1, dead_apps=1, nginx_worker_processes=1) as made:
-        assert [made.ask("/").status for _ in range(30)] == [200] * 30
-        assert 1 <= made.errors().count("connect() to unix:") <= 3
+        assert 1 <= tries_of_a_dead_server(made) <= 3
+
+
+def test_mistake_no_memory_of_failures(host: Any, address: str) -> None:
+    with twin(
+        host, address, edit=replace(SITE, r"max_fails=\d+", "max_fails=0"), apps=1, dead_apps=1, nginx_worker_processes=1
+    ) as made:
+        assert tries_of_a_dead_server(made) >= 10
 
 
 def test_a_request_that_changes_something_is_sent_once(host: Any, address: str) -> None:
@@ -508,6 +605,19 @@ def test_edge_host_and_app_host_know_each_other(host: Any, address: str, tmp_pat
             assert "certificate verify error" in edge.errors()
 
 
+def test_static_files_are_free_on_an_edge_host(host: Any, address: str) -> None:
+    ours = internal(host)
+    limits = {"nginx_limit_requests_per_second": 1, "nginx_limit_burst": 5}
+    with twin(host, address, nginx_edges=["127.0.0.1"], **ours, **limits) as behind:
+        host.check_output(f"echo static > {behind.folder}/static/app.css")
+        before = {"nginx_upstream_servers": [f"127.0.0.1:{behind.https}"], "nginx_static_root": ""}
+        with twin(host, address, apps=0, **before, **ours, **limits) as edge:
+            connection = edge.open()
+            assert [edge.ask("/static/app.css", connection=connection).body for _ in range(40)] == [b"static\n"] * 40
+            # They are no way around the limit.
+            assert 429 in [edge.ask("/static/../", connection=connection).status for _ in range(40)]
+
+
 # Compression and caching ----------------------------------------------------------------------------------------------------
 
 PAGE = "/?size=5000&type=text/html&header=ETag:%22abc%22"
@@ -522,6 +632,16 @@ def test_public_pages_are_compressed(plain: Twin, accepted: str, encoding: str |
     assert answer["ETag"] == ('W/"abc"' if encoding else '"abc"')
 
 
+def test_a_condition_of_a_change_reaches_the_app(plain: Twin) -> None:
+    """A signed-in visitor's ETag is the app's own: it holds in the strong comparison of If-Match, a compressed page's does not."""
+    signed_in = {"Cookie": "sessionid=1", "Accept-Encoding": "gzip, br"}
+    name = plain.ask(PAGE, headers=signed_in)["ETag"] or ""
+    assert name == '"abc"'
+    for given in (name, 'W/"abc"'):
+        answer = plain.ask("/", method="PUT", body=b"x", headers={**signed_in, "If-Match": given})
+        assert json.loads(answer.body)["headers"]["If-Match"] == given
+
+
 @pytest.mark.parametrize("secret", [{"Cookie": "a=b; sessionid=1"}, {"Authorization": "Bearer x"}])
 def test_private_pages_are_not_compressed(plain: Twin, secret: dict[str, str]) -> None:
     assert plain.ask(PAGE, headers={"Accept-Encoding": "gzip, br", **secret})["Content-Encoding"] is None
@@ -534,6 +654,9 @@ def test_what_the_app_compressed_stays(plain: Twin) -> None:
 
 
 def test_static_files(plain: Twin) -> None:
+    for accepted in ("gzip", "br", "identity"):
+        for file in ("app.0123456789ab.css", "plain.css"):
+            assert plain.ask(f"/static/{file}", headers={"Accept-Encoding": accepted})["Vary"] == "Accept-Encoding"
     hashed = plain.ask("/static/app.0123456789ab.css", headers={"Accept-Encoding": "gzip"})
     assert hashed["Content-Encoding"] == "gzip"
     assert hashed["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -582,7 +705,7 @@ def test_a_client_that_asks_too_fast_is_told_to_wait(host: Any, address: str) ->
         refused = [answer for answer in answers if answer.status == 429]
         assert 8 <= len(refused) <= 14
         assert {answer["Retry-After"] for answer in refused} == {"2"}
-        assert {answer["X-Frame-Options"] for answer in refused} == {"DENY"}
+        assert all(has_all_headers(answer) for answer in refused)
         # Another client behind the same proxy, and static files, are not refused.
         assert made.ask("/", headers={"X-Forwarded-For": "192.0.2.2"}).status == 200
         assert made.ask("/static/none", headers={"X-Forwarded-For": "192.0.2.1"}).status == 404
@@ -606,6 +729,20 @@ def test_requests_under_way_are_limited(host: Any, address: str) -> None:
     with twin(host, address, nginx_limit_connections=3) as made:
         statuses = at_once(8, lambda _: made.ask("/?sleep=0.5").status)
         assert (statuses.count(200), statuses.count(429)) == (3, 5)
+
+
+def test_uploads_under_way_are_limited(host: Any, address: str) -> None:
+    """Of all clients together: they share the disk."""
+    options = {"nginx_upload_paths": {"/upload/": 3}, "nginx_upload_connections": 2, "nginx_trusted_proxies": ["0.0.0.0/0"]}
+
+    with twin(host, address, **options) as made:
+
+        def ask(path: str) -> list[int]:
+            given = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(6)]
+            return at_once(6, lambda number: made.ask(path, method="POST", body=b"x", headers=given[number]).status)
+
+        assert sorted(ask("/upload/?sleep=1")) == [200] * 2 + [429] * 4
+        assert ask("/?sleep=0.5") == [200] * 6
 
 
 def test_only_trusted_proxies_are_believed(host: Any, address: str) -> None:
@@ -640,7 +777,8 @@ def test_a_closed_site_says_so_to_all_but_those_who_work_on_it(host: Any, addres
             answer = made.ask(path, method=method)
             assert answer.status == 503
             assert b"Back at &lt;noon&gt;." in answer.body
-            assert (answer["Retry-After"], answer["X-Frame-Options"]) == ("300", "DENY")
+            assert answer["Retry-After"] == "300"
+            assert has_all_headers(answer)
         assert made.ask("/", headers={"X-Forwarded-For": "192.0.2.7"}).status == 200
 
 
