@@ -86,7 +86,7 @@ def test_static_files_are_served_by_nginx_for_a_year(visitor: requests.Session) 
 def test_what_the_application_stores_as_media_is_served_and_watched(host: Any, container: str, visitor: requests.Session) -> None:
     host.check_output("docker exec %s sh -c 'mkdir -p media/2026 && echo harbour >media/2026/map.txt'", container)
     answer = visitor.get(f"{SITE}/media/2026/map.txt")
-    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (200, "harbour\n", "text/plain")
+    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (200, "harbour\n", "text/plain; charset=utf-8")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert visitor.get(f"{SITE}/media/2026/").status_code == 403
     assert visitor.get(f"{SITE}/media/2026/none.txt").status_code == 404
