@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenario import Run, playbook
+
+__all__ = ["Run", "playbook"]
 
 APP = Path(__file__).with_name("edge_app.py")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+from conftest import Run
 from testssl import findings
 
 testinfra_hosts = ["ansible://fairlead-edge"]
@@ -56,3 +59,31 @@ def test_another_certificate_does_not_take_its_place(host: Any) -> None:
     before = shown(host, "-serial")
     host.check_output("RENEWED_LINEAGE=/etc/letsencrypt/live/another /usr/local/sbin/nginx-certificate")
     assert shown(host, "-serial") == before
+
+
+CHANGES = {
+    "trials": ({"nginx_acme_directory": "https://localhost:14001/dir"}, {"www.example.org", "example.org"}),
+    "other names": ({"nginx_server_names": ["www.example.org", "new.example.org"]}, {"www.example.org", "new.example.org"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_got_before_is_not_renewed_any_more(host: Any, playbook: Callable[..., Run], change: str) -> None:
+    """Another authority, or other names, and back: each time there is a new certificate, and it is the only one."""
+
+    def run(**variables: Any) -> tuple[str, str]:
+        assert playbook("molecule/edge/converge.yml", "--limit", "fairlead-edge", **variables).code == 0
+        kept = {host.check_output(f"ls /etc/letsencrypt/{folder}").replace(".conf", "") for folder in ("renewal", "archive")}
+        assert len(kept) == 1 and len(kept.pop().split()) == 1
+        return shown(host, "-serial"), shown(host, "-issuer")
+
+    variables, names = CHANGES[change]
+    serial, issuer = shown(host, "-serial"), shown(host, "-issuer")
+    changed = run(**variables)
+    assert set(re.findall(r"DNS:([\w.]+)", shown(host, "-ext subjectAltName"))) == names
+    assert changed[0] != serial
+    assert (changed[1] != issuer) is (change == "trials")
+    again = run()
+    assert again[0] not in (serial, changed[0])
+    assert again[1] == issuer
+    host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
