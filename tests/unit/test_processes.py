@@ -155,16 +155,47 @@ def test_bad_input_gets_a_sentence(evaluate: Evaluate, given: dict[str, Any], wo
     assert len(refused) == 1 and words in refused[0], refused
 
 
-def test_the_program_finds_its_parts_on_the_host(evaluate: Evaluate, tmp_path: Path) -> None:
-    """They import each other as they do here, and nothing of Ansible's."""
+@pytest.fixture
+def program(evaluate: Evaluate, tmp_path: Path) -> Path:
+    """The program with its parts as they are on a host."""
     for file in evaluate("django_processes", "_django_processes_library", role_path=ROLE):
         path = tmp_path / Path(file["path"]).relative_to("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"])
-    program = (ROOT / "roles/django_processes/templates/usr/local/sbin/fairlead-processes").read_text()
-    (tmp_path / "program").write_text(program.replace('"/usr/local/lib/', f'"{tmp_path}/usr/local/lib/'))
-    done = subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "program"), "--help"], capture_output=True, text=True)
+    text = (ROOT / "roles/django_processes/templates/usr/local/sbin/fairlead-processes").read_text()
+    (tmp_path / "program.py").write_text(text.replace('"/usr/local/lib/', f'"{tmp_path}/usr/local/lib/'))
+    return tmp_path / "program.py"
+
+
+def test_the_program_finds_its_parts_on_the_host(program: Path) -> None:
+    """They import each other as they do here, and nothing of Ansible's."""
+    done = subprocess.run([sys.executable, "-I", "-S", str(program), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "follow" in done.stdout, done.stderr
+
+
+# One that the engine has restarted runs, for a moment, with the exit code 0 of a run that has not ended.
+RESTARTED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import program
+states = iter([(True, False, 0), (True, True, 7)])
+class Engine:
+    def inspect(self, name):
+        running, restarting, code = next(states)
+        return {"State": {"Running": running, "Restarting": restarting, "ExitCode": code}, "RestartCount": 1}
+class Site:
+    engine = Engine()
+    def last_words(self, name): return "wrong queue"
+try:
+    program.wait_until_well(Site(), "x", {"name": "mail", "settle_seconds": 0, "start_timeout_seconds": 60})
+except program.ProcessError as error:
+    print(error)
+"""
+
+
+def test_a_worker_that_ends_is_told_with_its_own_exit_code(program: Path) -> None:
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", RESTARTED, str(program.parent)], capture_output=True, text=True)
+    assert done.stdout == "worker mail ended (exit code 7): wrong queue\n", done.stderr
 
 
 ROLE = str(ROOT / "roles/django_processes")
