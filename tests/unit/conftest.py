@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -121,3 +124,21 @@ def refusal(evaluate: Callable[..., Any]) -> Callable[..., str]:
         return next((str(requirement["otherwise"]) for requirement in requirements if not requirement["ok"]), "")
 
     return sentence
+
+
+@pytest.fixture
+def run_plays(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function (plays, *flags) that runs them; programs in the test's folder come before the machine's."""
+
+    def run(plays: list[dict[str, Any]], *flags: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "plays.json").write_text(json.dumps(plays))
+        path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["ansible-playbook", *flags, str(tmp_path / "plays.json")],
+            cwd=ROOT,
+            env=os.environ | {"PATH": path, "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
+
+    return run

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def test_each_layer_stops_all_hosts(name: str) -> None:
     assert set(fatal.values()) == {True}, fatal
 
 
-def test_no_release_goes_into_service_on_some_of_the_hosts(tmp_path: Path) -> None:
+def test_no_release_goes_into_service_on_some_of_the_hosts(
+    tmp_path: Path, run_plays: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     """Where a play let it happen: the first host, which migrates, is no longer there."""
     inventory = tmp_path / "hosts.json"
     hosts = dict.fromkeys(("one", "two"), {"ansible_connection": "local", "ansible_python_interpreter": sys.executable})
@@ -45,13 +47,6 @@ def test_no_release_goes_into_service_on_some_of_the_hosts(tmp_path: Path) -> No
         {"hosts": "all", "gather_facts": False, "tasks": [{"fail": {"msg": "x"}, "when": "inventory_hostname == 'one'"}]},
         {"hosts": "all", "gather_facts": False, "tasks": [{"include_role": role, "vars": {"django_root": str(tmp_path / "site")}}]},
     ]
-    (tmp_path / "book.json").write_text(json.dumps(book))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(inventory), str(tmp_path / "book.json")],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_plays(book, "-i", str(inventory))
     assert done.returncode == 2
     assert "one failed earlier in this run, so no release is put into service" in " ".join(done.stdout.split())

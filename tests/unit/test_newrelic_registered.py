@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -27,7 +25,9 @@ from conftest import ROOT
         ("booting", "of its certificate. The agent said nothing."),
     ],
 )
-def test_a_deployment_says_whether_the_agent_has_registered(tmp_path: Path, logged: str, says: str) -> None:
+def test_a_deployment_says_whether_the_agent_has_registered(
+    tmp_path: Path, run_plays: Callable[..., subprocess.CompletedProcess[str]], logged: str, says: str
+) -> None:
     (tmp_path / "log").write_text(f"{logged}\n")
     docker = tmp_path / "docker"
     asked = 'case "$*" in "ps --quiet --filter label=fairlead.site=demo") echo c1 ;; "logs c1")'
@@ -41,13 +41,6 @@ def test_a_deployment_says_whether_the_agent_has_registered(tmp_path: Path, logg
     }
     registered = {"ansible.builtin.include_role": {"name": "fairlead.site.newrelic", "tasks_from": "registered"}}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [registered]}
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        ["ansible-playbook", str(tmp_path / "play.yml")],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_plays([play])
     assert done.returncode == 0, done.stdout + done.stderr
     assert says in " ".join(done.stdout.replace("\\n", " ").split())

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 RELEASES = "/api/0/organizations/example/releases/"
 
@@ -24,7 +21,9 @@ RELEASES = "/api/0/organizations/example/releases/"
         (403, [RELEASES], "release abc, which runs nevertheless: Status code was 403"),
     ],
 )
-def test_a_deployment_is_told_only_of_a_release_that_was_taken(tmp_path: Path, status: int, asked: list[str], says: str) -> None:
+def test_a_deployment_is_told_only_of_a_release_that_was_taken(
+    run_plays: Callable[..., subprocess.CompletedProcess[str]], status: int, asked: list[str], says: str
+) -> None:
     got: list[str] = []
 
     class Service(BaseHTTPRequestHandler):
@@ -50,14 +49,7 @@ def test_a_deployment_is_told_only_of_a_release_that_was_taken(tmp_path: Path, s
         }
         announce = {"ansible.builtin.include_role": {"name": "fairlead.site.sentry", "tasks_from": "announce"}}
         play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [announce]}
-        (tmp_path / "play.yml").write_text(json.dumps([play]))
-        done = subprocess.run(
-            ["ansible-playbook", str(tmp_path / "play.yml")],
-            cwd=ROOT,
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-        )
+        done = run_plays([play])
         server.shutdown()
     assert done.returncode == 0, done.stdout + done.stderr
     assert got == asked
