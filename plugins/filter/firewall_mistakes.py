@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from ansible_collections.fairlead.site.plugins.test.network import is_network
 
 DOCUMENTATION = r"""
 name: firewall_mistakes
@@ -38,14 +39,6 @@ _value:
 
 PROTOCOLS = ("tcp", "udp", "vrrp")
 NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}"
-
-
-def is_network(text: Any) -> bool:
-    try:
-        ipaddress.ip_network(str(text))
-    except ValueError:
-        return False
-    return True
 
 
 def is_port(text: str) -> bool:

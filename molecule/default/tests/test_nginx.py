@@ -605,15 +605,16 @@ def test_edge_host_and_app_host_know_each_other(host: Any, address: str, tmp_pat
             assert "certificate verify error" in edge.errors()
 
 
-def test_static_files_are_free_on_an_edge_host(host: Any, address: str) -> None:
+def test_files_are_free_on_an_edge_host(host: Any, address: str) -> None:
     ours = internal(host)
     limits = {"nginx_limit_requests_per_second": 1, "nginx_limit_burst": 5}
-    with twin(host, address, nginx_edges=["127.0.0.1"], **ours, **limits) as behind:
-        host.check_output(f"echo static > {behind.folder}/static/app.css")
+    with twin(host, address, nginx_edges=["127.0.0.1"], nginx_media_root="/run/twin/media", **ours, **limits) as behind:
+        host.check_output(f"mkdir -p /run/twin/media && echo file | tee {behind.folder}/static/app.css > /run/twin/media/app.css")
         before = {"nginx_upstream_servers": [f"127.0.0.1:{behind.https}"], "nginx_static_root": ""}
         with twin(host, address, apps=0, **before, **ours, **limits) as edge:
             connection = edge.open()
-            assert [edge.ask("/static/app.css", connection=connection).body for _ in range(40)] == [b"static\n"] * 40
+            for path in ("/static/app.css", "/media/app.css"):
+                assert [edge.ask(path, connection=connection).body for _ in range(40)] == [b"file\n"] * 40
             # They are no way around the limit.
             assert 429 in [edge.ask("/static/../", connection=connection).status for _ in range(40)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import DOMAIN, Run
+from conftest import DOMAIN, ROOT, Run
 
 REFUSED = {
     "a missing secret": ({"site_secret_key": ""}, "site_secret_key is missing or shorter than 50 characters"),
@@ -28,6 +28,14 @@ def test_refused_before_any_change(case: str, playbook: Callable[..., Run]) -> N
     assert run.code == 2
     assert sentence in " ".join(run.output.split())
     assert run.changes == 0
+
+
+def test_maintenance_that_lets_in_a_name_is_not_recorded(playbook: Callable[..., Run]) -> None:
+    run = playbook("playbooks/maintenance.yml", state="on", allow="the office")
+    assert run.code == 2
+    assert "(ALLOW) holds the office, which is no address or network" in " ".join(run.output.split())
+    assert run.changes == 0
+    assert not (ROOT / "molecule/default/inventory/group_vars/all/maintenance.yml").exists()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -22,5 +22,7 @@ def test_the_status_page_is_shown_to_whom_the_inventory_says(host: Any, address:
             answer = made.ask("/status/")
             assert answer.status == status
             assert (b"Uptime" in answer.body) == (status == 200)
+            # A guess at its password has its price.
+            assert (429 in [made.ask("/status/").status for _ in range(40)]) == (status == 200)
             if snippets is nginx["nginx_snippets"]:
                 assert made.ask("/other").status == (404 if access == "none" else 301)

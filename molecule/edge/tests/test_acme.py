@@ -87,3 +87,16 @@ def test_what_was_got_before_is_not_renewed_any_more(host: Any, playbook: Callab
     assert again[0] not in (serial, changed[0])
     assert again[1] == issuer
     host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
+
+
+def test_nobody_renews_once_it_is_turned_off(host: Any, playbook: Callable[..., Run]) -> None:
+    """The certificate stays in its place until then; turned on again, there is a new one."""
+    apply = ("molecule/edge/converge.yml", "--limit", "fairlead-edge")
+    serial = shown(host, "-serial")
+    assert playbook(*apply, nginx_acme_enabled=False).code == 0
+    assert host.check_output("ls -A /etc/letsencrypt/renewal") == ""
+    assert shown(host, "-serial") == serial
+    assert playbook(*apply, nginx_acme_enabled=False).changed == []
+    assert playbook(*apply).code == 0
+    assert shown(host, "-serial") != serial
+    host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
