@@ -1,4 +1,5 @@
-"""An app on a unix socket that answers at once, but /held only when somebody asks for /release; notes what it hears."""
+"""An app on a unix socket that answers at once (to /large at length), but /held only when somebody asks for /release; notes what it
+hears."""
 
 import asyncio
 import re
@@ -17,7 +18,8 @@ async def serve(reader, writer):
             await released.wait()
         elif head.startswith(b"GET /release"):
             released.set()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        body = b"x" * 1_500_000 if head.startswith(b"GET /large") else b"ok"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
 
 
