@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,3 +84,12 @@ def test_it_comes_back_as_a_replica(lost: str, on: On, playbook: Callable[..., R
     assert ask(on("db1"), "SELECT to_regclass('nobody_else_has_it'), to_regclass('before_the_loss')") == "|before_the_loss"
     assert playbook("playbooks/rebuild_replica.yml", host="split-db1").changed == []
     assert playbook("playbooks/switchover.yml", to="split-db1").code == 0
+
+
+def test_a_primary_that_only_the_controller_misses_is_none_to_replace(playbook: Callable[..., Run], tmp_path: Path) -> None:
+    """It would go on writing."""
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_text(json.dumps({"all": {"hosts": {"split-db1": {"ansible_host": "split-nobody"}}}}))
+    run = playbook("playbooks/promote.yml", "-i", str(elsewhere), to="split-db2")
+    assert run.code != 0 and run.changes == 0
+    assert "split-db1 cannot be looked at, but its server answers split-app1, split-app2" in run.sentence
