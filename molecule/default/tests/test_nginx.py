@@ -609,7 +609,7 @@ def test_files_are_free_on_an_edge_host(host: Any, address: str) -> None:
     ours = internal(host)
     limits = {"nginx_limit_requests_per_second": 1, "nginx_limit_burst": 5}
     with twin(host, address, nginx_edges=["127.0.0.1"], nginx_media_root="/run/twin/media", **ours, **limits) as behind:
-        host.check_output(f"mkdir -p /run/twin/media && echo file | tee {behind.folder}/static/app.css > /run/twin/media/app.css")
+        host.check_output(f"cd {behind.folder} && mkdir -p media && echo file | tee static/app.css > media/app.css")
         before = {"nginx_upstream_servers": [f"127.0.0.1:{behind.https}"], "nginx_static_root": ""}
         with twin(host, address, apps=0, **before, **ours, **limits) as edge:
             connection = edge.open()
