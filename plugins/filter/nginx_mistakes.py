@@ -46,6 +46,8 @@ MISTAKES = [
         r"\bif\s*\((?:[^()]|\([^()]*\))*\)\s*\{(?!\s*(?:return|rewrite)\b[^;]*;\s*\})",
         "does what nobody expects unless it holds one return or rewrite alone: use map and try_files",
     ),
+    (r"\bproxy_http_version\s+1\.0\b", "opens a connection for each request: leave it out"),
+    (r"\bproxy_next_upstream\s[^;]*\bnon_idempotent\b", "sends a POST twice: leave it out"),
     (r"\bip_hash\b", "sends a whole network to one server: use nginx_upstream_balance"),
     (r"\binclude\s+[\"']?/[^\s;]*", "is not in the copy that is tested: name it relative to /etc/nginx"),
     (r"\bstub_status\b", "shows the metrics to the world: they are on 127.0.0.1, at nginx_status_port"),

@@ -12,6 +12,8 @@ from typing import Any
 
 import crossplane
 import pytest
+import yaml
+from conftest import ROOT
 
 Directive = dict[str, Any]
 
@@ -147,6 +149,23 @@ def test_descriptors_suffice(parse: Callable[..., list[Directive]], render_tree:
     assert int(re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)[1]) >= int(files)  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("path", "state"),
+    [
+        ("/etc/systemd/system/nginx.service.d/fairlead.conf", "restarted"),
+        ("/etc/systemd/system/nginx-certificate.service", "reloaded"),
+        ("/etc/nginx/sites.d/site.conf", "reloaded"),
+    ],
+)
+def test_nginx_restarts_for_its_own_unit_alone(evaluate: Callable[..., Any], path: str, state: str) -> None:
+    handlers = yaml.safe_load((ROOT / "roles/nginx/handlers/main.yml").read_text())
+    [handler] = [one for one in handlers if "ansible.builtin.systemd_service" in one]
+    wanted = handler["ansible.builtin.systemd_service"]["state"]
+    tree = {"changed": True, "paths": [path]}
+    assert evaluate("nginx", "wanted", wanted=wanted, __nginx_tree=tree, **SITE) == state
+    assert handler["throttle"] == 1
+
+
 def test_errors_are_logged(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
     assert find(parse(**variables), "error_log") == [((), ["/var/log/nginx/error.log", "warn"])]
 
@@ -209,7 +228,7 @@ def test_several_servers_share_the_load(parse: Callable[..., list[Directive]]) -
     ]
 
 
-def test_no_request_that_changes_something_is_repeated(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
+def test_no_post_is_repeated(parse: Callable[..., list[Directive]], variables: dict[str, Any]) -> None:
     assert find(parse(**variables), "proxy_next_upstream") == [(("http",), ["error", "timeout", "http_502"])]
 
 
@@ -222,6 +241,9 @@ def test_no_request_that_changes_something_is_repeated(parse: Callable[..., list
         (" sessionid=1", "private"),
         (" csrftoken=1; sessionid=1", "private"),
         (" a=b;\tsessionid =1", "private"),
+        (" __Host-sessionid=1", "private"),
+        (" a=b; __Secure-sessionid=1", "private"),
+        (" x__Host-sessionid=1", "public"),
         ("Bearer x ", "private"),
         ("Bearer x csrftoken=1", "private"),
     ],
@@ -307,6 +329,34 @@ def test_static_files_are_free_of_limits(parse: Callable[..., list[Directive]]) 
         locations = {d["args"][-1]: d["block"] for _, d in walk(parse(**given)) if d["directive"] == "location"}
         assert find(locations["/static/"], "limit_req") == find(locations["/static/"], "limit_conn") == []
         assert find(locations["/"], "limit_req")
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({}, {"connections": "200", "uploads": "10", "client_uploads": "2"}),
+        ({"nginx_upload_connections": 3}, {"connections": "200", "uploads": "3", "client_uploads": "1"}),
+        ({"nginx_upload_connections": 0}, {"connections": "200"}),
+        ({"nginx_limit_connections": 0}, {"uploads": "10"}),
+    ],
+)
+def test_no_client_has_all_uploads(parse: Callable[..., list[Directive]], given: dict[str, Any], limits: dict[str, str]) -> None:
+    conf = parse(**EVERYTHING, **given)
+    [upload] = [d["block"] for _, d in walk(conf) if d["directive"] == "location" and d["args"] == ["/upload/"]]
+    assert dict(args for _, args in find(upload, "limit_conn")) == limits
+    zones = {args[1].removeprefix("zone=").partition(":")[0]: args[0] for _, args in find(conf, "limit_conn_zone")}
+    keys = {"connections": "$fairlead_client", "uploads": "$server_name", "client_uploads": "$fairlead_client"}
+    assert zones == {zone: keys[zone] for zone in limits}
+
+
+def test_answers_on_the_disk_are_bounded_over_all_clients(parse: Callable[..., list[Directive]]) -> None:
+    conf = parse(**EVERYTHING, nginx_requests=5120, nginx_answer_kb=819)
+    assert find(conf, "proxy_max_temp_file_size") == [(("http",), ["819k"])]
+    locations = {d["args"][-1]: d["block"] for _, d in walk(conf) if d["directive"] == "location"}
+    for path in ("/", "/upload/", "/ws/", "/events/"):
+        assert ["all_requests", "5120"] in [args for _, args in find(locations[path], "limit_conn")]
+    assert ["all", "zone=all_requests:64k"] in [args for _, args in find(conf, "limit_conn_zone")]
+    assert "all_requests" not in str(parse(**EVERYTHING))
 
 
 def test_an_edge_host_verifies_the_app_hosts(parse: Callable[..., list[Directive]]) -> None:

@@ -33,6 +33,7 @@ SITE: dict[str, Any] = {
 
 
 ROOM = {"stdout_lines": ["Avail", "5000"]}
+SMALL = {"stdout_lines": ["Avail", " 4999", " 9"]}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,9 @@ ROOM = {"stdout_lines": ["Avail", "5000"]}
         {},
         {"nginx_upload_paths": {"/a/": 50, "/b/": 500}, "__nginx_room": ROOM},
         {"nginx_upload_paths": {"/b/": 5000000}, "nginx_upload_connections": 0},
+        {"nginx_upstream_max_fails": 0},
+        {"nginx_acme_enabled": True},
+        {"nginx_acme_enabled": True, "nginx_host_count": 2, "nginx_tls_certificate_path": "/x.crt", "nginx_tls_key_path": "/x.key"},
     ],
 )
 def test_a_good_site_is_taken(refusal: Callable[..., str], variables: dict[str, Any]) -> None:
@@ -62,13 +66,19 @@ def test_a_good_site_is_taken(refusal: Callable[..., str], variables: dict[str, 
         ({"nginx_edges": ["192.0.2.31"]}, "nginx_edges needs them"),
         ({"nginx_acme_enabled": True, "nginx_server_names": ["example.org", "*.example.org"]}, "not for *.example.org"),
         ({"nginx_acme_enabled": True, "nginx_server_names": ["192.0.2.1"]}, "not for 192.0.2.1"),
+        ({"nginx_acme_enabled": True, "nginx_host_count": 2}, "lead to 2 (nginx_host_count)"),
         ({"nginx_worker_connections": 9000}, "nginx_worker_rlimit_nofile 18512 or more (it is 8704)"),
         ({"nginx_limit_nofile": 8000}, "nginx_limit_nofile (it is 8000)"),
         ({"nginx_app_keepalive_seconds": 60}, "nginx_app_keepalive_seconds (60)"),
         (
-            {"nginx_upload_paths": {"/a/": 50, "/b/": 500}, "__nginx_room": {"stdout_lines": ["Avail", " 4999", " 9"]}},
-            "nginx_upload_connections (10) uploads of 500 MB (nginx_upload_paths) need 5000 MB below /var/lib/nginx, where 4999 MB",
+            {"nginx_upload_paths": {"/a/": 50, "/b/": 500}, "__nginx_room": SMALL},
+            "nginx_upload_connections (10) uploads of 500 MB (nginx_upload_paths) need 5000 MB below /var/lib/nginx",
         ),
+        (
+            {"nginx_upload_paths": {"/a/": 400}, "nginx_requests": 1000, "nginx_answer_kb": 1024, "__nginx_room": SMALL},
+            "beside 1000 MB of answers (nginx_requests x nginx_answer_kb), and 4999 MB are free there",
+        ),
+        ({"nginx_upstream_max_fails": 0, "nginx_upstream_servers": ["a:1", "b:1"]}, "nginx_upstream_max_fails is 0"),
         ({"nginx_error_log": "off"}, "nginx_error_log"),
         ({"nginx_access_log": "off"}, "nginx_access_log"),
         ({"nginx_upstream_balance": "ip_hash"}, "not ip_hash"),
@@ -92,6 +102,8 @@ def test_bad_input_is_one_sentence(refusal: Callable[..., str], variables: dict[
         ('if ($http_x ~ "(a|b)") {\n set $y 1;\n return 403; }', 1),
         ("upstream other {\n  zone other 64k;\n  keepalive 8;\n  ip_hash;\n}", 4),
         ("location = /s { stub_status; }", 1),
+        ("location /x {\n proxy_pass http://app; proxy_http_version 1.0; }", 2),
+        ("location /x { proxy_next_upstream error non_idempotent; proxy_pass http://app; }", 1),
         ("\ninclude /etc/nginx/mine/*.conf;", 2),
         ("include '/etc/nginx/mine.conf';", 1),
         ("location / {\n\n proxy_pass http://127.0.0.1:8000; }", 3),
@@ -124,30 +136,48 @@ def test_good_snippets_are_taken(text: str) -> None:
     assert nginx_mistakes({"server/mine": text}) == []
 
 
-INVENTORY: dict[str, Any] = {
-    "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "site_address": "192.0.2.1"},
-    "children": {
-        "app": {"hosts": {"app1": {}, "app2": {}}},
-        "edge": {"hosts": {"edge1": {"nginx_keepalive_timeout_seconds": 300}}},
-    },
-}
-KEPT = "{{ nginx_upstream_keepalive_timeout_seconds }} {{ nginx_app_keepalive_seconds }}"
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "site_address": "192.0.2.1"}
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """A function (expression, groups, given) → {host: value} with the site's variables."""
+
+    def values(expression: str, groups: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+        inventory = tmp_path / "hosts.json"
+        children = {name: {"hosts": hosts} for name, hosts in groups.items()}
+        inventory.write_text(json.dumps({"all": {"vars": LOCAL, "children": children}}))
+        play = ["-e", json.dumps(given), "-m", "debug", "-a", f"msg='{expression}'"]
+        run = subprocess.run(
+            ["ansible", "all", "-i", inventory, "--playbook-dir", ROOT, *play],
+            cwd=ROOT,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
+        found = dict(re.findall(r"(\w+) \| SUCCESS => \n?\s*\{?\s*\"?msg\"?: \"?([\d ]+)", run.stdout))
+        assert len(found) == sum(len(hosts) for hosts in groups.values()), run.stdout + run.stderr
+        return found
+
+    return values
 
 
 @pytest.mark.parametrize(
     ("given", "app", "edge"),
     [({}, "2 75", "60 65"), ({"capacity_upstream_keepalive_seconds": 70}, "2 75", "70 65")],
 )
-def test_a_connection_to_an_app_host_is_kept_by_its_nginx(tmp_path: Path, given: dict[str, Any], app: str, edge: str) -> None:
+def test_a_connection_to_an_app_host_is_kept_by_its_nginx(
+    said: Callable[..., dict[str, str]], given: dict[str, Any], app: str, edge: str
+) -> None:
     """On an edge host the other end is not gunicorn: 70 s are refused there, since an app host's nginx keeps them for 65."""
-    inventory = tmp_path / "hosts.json"
-    inventory.write_text(json.dumps({"all": INVENTORY}))
-    run = subprocess.run(
-        ["ansible", "all", "-i", inventory, "--playbook-dir", ROOT, "-e", json.dumps(given), "-m", "debug", "-a", f"msg='{KEPT}'"],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-    )
-    said = dict(re.findall(r"(\w+) \| SUCCESS => \n?\s*\{?\s*\"?msg\"?: \"?([\d ]+)", run.stdout))
-    assert said == {"app1": app, "app2": app, "edge1": edge}, run.stdout + run.stderr
+    groups: dict[str, Any] = {"app": {"app1": {}, "app2": {}}, "edge": {"edge1": {"nginx_keepalive_timeout_seconds": 300}}}
+    kept = "{{ nginx_upstream_keepalive_timeout_seconds }} {{ nginx_app_keepalive_seconds }}"
+    assert said(kept, groups, given) == {"app1": app, "app2": app, "edge1": edge}
+
+
+def test_the_hosts_that_the_names_lead_to_are_counted(said: Callable[..., dict[str, str]]) -> None:
+    """A host of Bugsink has a name of its own."""
+    groups: dict[str, Any] = {"app": {"app1": {}}, "edge": {"edge1": {}, "edge2": {}, "edge3": {}}, "bugsink": {"errors1": {}}}
+    counts = said("{{ nginx_host_count }}", groups, {})
+    assert (counts["edge1"], counts["errors1"]) == ("3", "1")
+    assert said("{{ nginx_host_count }}", {"app": {"app1": {}, "app2": {}}}, {}) == {"app1": "2", "app2": "2"}

@@ -1,7 +1,7 @@
 """An app that does what the query says, on a unix socket; for tests of what is in front of it.
 
 /?status=404&size=1000&type=text/html&sleep=1&header=Name:value answers so; without size the answer is what was received, as JSON.
-/count tells how many connections and requests there were, and how many requests are under way.
+/count tells how many connections and requests there were, and how many requests are under way. /hold answers after /release.
 /events sends an event each 0.3 s; an upgrade to websocket gets back what it sends; /die closes without an answer.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import socketserver
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 count = {"connections": 0, "requests": 0, "active": 0}
+released = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,6 +47,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             elif url.path == "/events":
                 self.events()
+            elif url.path == "/hold":
+                released.wait()
+                self.answer(b"held", {})
+            elif url.path == "/release":
+                released.set()
+                self.answer(b"released", {})
             elif self.headers.get("Upgrade"):
                 self.upgrade()
             else:

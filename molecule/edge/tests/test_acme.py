@@ -19,6 +19,13 @@ def shown(host: Any, what: str, name: str = "www.example.org") -> str:
     return host.check_output(SHOWN.format(name=name, what=what))
 
 
+def renew(host: Any) -> None:
+    """Renew as certbot's timer would, and wait until no worker process shows the certificate of before."""
+    worker = host.check_output("pgrep -P $(cat /run/nginx.pid) | head -n 1")
+    host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
+    host.check_output(f"for _ in $(seq 50); do [ -d /proc/{worker} ] || break; sleep 0.1; done")
+
+
 def test_certificate_is_the_authoritys(host: Any) -> None:
     assert "Pebble" in shown(host, "-issuer")
     assert set(re.findall(r"DNS:([\w.]+)", shown(host, "-ext subjectAltName"))) == {"www.example.org", "example.org"}
@@ -34,9 +41,7 @@ def test_nobody_finds_a_fault_in_its_tls(host: Any) -> None:
 
 def test_renewal_reaches_the_clients(host: Any) -> None:
     before = shown(host, "-serial")
-    worker = host.check_output("pgrep -P $(cat /run/nginx.pid) | head -n 1")
-    host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
-    host.check_output(f"for _ in $(seq 50); do [ -d /proc/{worker} ] || break; sleep 0.1; done")
+    renew(host)
     assert shown(host, "-serial") != before
     assert "Pebble" in shown(host, "-issuer")
 
@@ -87,6 +92,24 @@ def test_what_was_got_before_is_not_renewed_any_more(host: Any, playbook: Callab
     assert again[0] not in (serial, changed[0])
     assert again[1] == issuer
     host.check_output("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew")
+
+
+def test_a_name_that_is_refused_spoils_no_other(host: Any, playbook: Callable[..., Run]) -> None:
+    """The other names keep their certificate, which is renewed, too, until the refused one is right or taken out again."""
+    apply = ("molecule/edge/converge.yml", "--limit", "fairlead-edge")
+    # It leads to an address that nobody can connect to.
+    lost = '{"host": "refused.example.org", "addresses": ["255.255.255.255"]}'
+    host.check_output(f"curl -sf -d '{lost}' http://127.0.0.1:8055/add-a")
+    serial = shown(host, "-serial")
+    run = playbook(*apply, nginx_server_names=["www.example.org", "example.org", "refused.example.org"])
+    assert run.code == 2
+    assert "fairlead.site.nginx : Keep the certificate that nginx shows" in run.changed
+    assert shown(host, "-serial") == shown(host, "-serial", "refused.example.org") == serial
+    renew(host)
+    renewed = shown(host, "-serial")
+    assert renewed != serial
+    assert playbook(*apply).code == 0
+    assert shown(host, "-serial") == renewed
 
 
 def test_nobody_renews_once_it_is_turned_off(host: Any, playbook: Callable[..., Run]) -> None:
