@@ -1,13 +1,12 @@
 # Copyright (c) 2026 The Fairlead authors
 # SPDX-License-Identifier: ISC
-"""Controller's side of fairlead.site.release: says who deploys, brings the judge along, and keeps the controller's records."""
+"""Controller's side of fairlead.site.release: says who deploys, and brings the judge along."""
 
 from __future__ import annotations
 
 import base64
 import getpass
 import io
-import json
 import multiprocessing
 import os
 import platform
@@ -66,7 +65,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         args = dict(self._task.args)
-        linter, records_file = args.pop("linter", ""), args.pop("records_file", "")
+        linter = args.pop("linter", "")
         args["owner"] = owner()
         if args.get("judge"):
             args["judge"] = bundle(args["judge"], linter)
@@ -76,10 +75,6 @@ class ActionModule(ActionBase):
             # Nobody is there any more who could go on with it.
             args["options"] = {**args.get("options", {}), "taken_over": holder}
             result = self._execute(args, variables)
-        if records_file and result.get("written"):
-            path = Path(records_file)
-            with path.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(record, sort_keys=True) + "\n" for record in result["written"])
         return result
 
     def _execute(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

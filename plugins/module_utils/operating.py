@@ -3,8 +3,8 @@
 """Judges what fairlead.site.survey saw on the hosts of a site: status, doctor, parity. Pure functions.
 
 `hosts` maps each host's name to what was wanted of it and what was seen: groups, image and image_archive, pinned (whether to a
-release of before), workers (name and count), free_mb, certificate_days, migrations (what the application answered, for doctor), and
-survey, empty for a host that cannot be reached.
+release of before), workers (name and count), free_mb, certificate_days, refusals (what preflight would say) and migrations (what
+the application answered), both for doctor, and survey, empty for a host that cannot be reached.
 """
 
 from __future__ import annotations
@@ -156,9 +156,10 @@ def _unwell(container: dict[str, Any], what: str) -> list[str]:
 # Doctor -----------------------------------------------------------------------------------------------------------------------
 
 
-def doctor(hosts: Hosts) -> dict[str, Any]:
-    """Return `problems`, which would stop or spoil a deploy, and `warnings`: a sentence each, with its remedy."""
-    problems: list[str] = []
+def doctor(hosts: Hosts, chain: Iterable[str] = ()) -> dict[str, Any]:
+    """Return `problems`, which would stop or spoil a deploy, and `warnings`: a sentence each, with its remedy. `chain` is what does
+    not fit in the chain of capacities."""
+    problems = [*_refusals(hosts), *chain]
     warnings: list[str] = []
     for name, host in hosts.items():
         seen = host["survey"]
@@ -167,7 +168,7 @@ def doctor(hosts: Hosts) -> dict[str, Any]:
             continue
         found = [*_disks(host), *_services(seen), *_clock(host), *_certificates(host)]
         if "app" in host["groups"]:
-            found += _app(host)
+            found += [*_app(host), *_pooler(seen["pooler"])]
         if "db" in host["groups"] and seen["postgresql"].get("error"):
             found.append((True, f"PostgreSQL does not answer ({seen['postgresql']['error']}): journalctl -u postgresql@17-main."))
         for serious, words in found:
@@ -176,6 +177,15 @@ def doctor(hosts: Hosts) -> dict[str, Any]:
 
 
 Findings = list[tuple[bool, str]]
+
+
+def _refusals(hosts: Hosts) -> list[str]:
+    """What preflight would say; what it says of all hosts, once."""
+    told: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        for words in host["refusals"]:
+            told.setdefault(words, []).append(name)
+    return [words if len(on) == len(hosts) else f"{', '.join(on)}: {words}" for words, on in told.items()]
 
 
 def _disks(host: dict[str, Any]) -> Findings:
@@ -232,7 +242,8 @@ def _app(host: dict[str, Any]) -> Findings:
         for path, why in seen["sockets"].items()
         if why
     ]
-    if seen["image"]["error"] and not host["image_archive"]:
+    # That there is none to be named, preflight says.
+    if host["image"] and seen["image"]["error"] and not host["image_archive"]:
         found.append(
             (
                 True,
@@ -246,6 +257,19 @@ def _app(host: dict[str, Any]) -> Findings:
     if seen["release"]["lock"]:
         found.append((True, _locked(seen["release"]["lock"])))
     return found + _migrations(host["migrations"])
+
+
+def _pooler(pooler: dict[str, str]) -> Findings:
+    """Of a newer pgbouncer-rr apt does not know."""
+    if not pooler.get("offered"):
+        return []
+    return [
+        (
+            False,
+            f"pgbouncer-rr was built of Debian's pgbouncer {pooler['built_of']}, and Debian has {pooler['offered']}: make "
+            "pgbouncer-rr (or a newer pgbouncer_rr_deb), then make site.",
+        )
+    ]
 
 
 def _migrations(answer: dict[str, Any]) -> Findings:

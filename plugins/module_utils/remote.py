@@ -29,17 +29,18 @@ def command(connection: dict[str, Any], argv: list[str], tty: bool) -> str:
     return shlex.join([*words, shlex.join(argv if user == "root" else ["sudo", *argv])])
 
 
-def one_off(run: str, site: str, tty: bool) -> dict[str, Any]:
-    """Say where a command of `make exec` runs (`on`: app, or db for the primary), and what it is there."""
+def one_off(run: str, site: str, tty: bool, manage: str) -> dict[str, Any]:
+    """Say where a command of `make exec` runs (`on`: app, or db for the primary), and what it is there. `manage` is the image's
+    file that runs management commands."""
     words = shlex.split(run)
     if words[:1] == ["dbshell"]:
         # As the owner of the site's tables, not as an administrator.
         psql = ["psql", "--host=/run/postgresql", f"--dbname={site}", *words[1:]]
         return {"on": "db", "argv": ["runuser", "--user=postgres", "--", "env", f"PGOPTIONS=-c role={site}", *psql]}
     if words[:1] == ["shell"]:
-        words = ["python", "manage.py", *words]
+        words = ["python", manage, *words]
     elif words[:1] == ["manage"]:
-        words = ["python", "manage.py", *words[1:]]
+        words = ["python", manage, *words[1:]]
     return {"on": "app", "argv": ["/usr/local/sbin/fairlead-processes", "run", *(["--tty"] if tty else []), *words]}
 
 

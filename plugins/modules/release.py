@@ -70,10 +70,6 @@ options:
     description: Folder on the controller with django-migration-linter.
     type: str
     default: ""
-  records_file:
-    description: File on the controller that I(step=settle) writes the record to as well.
-    type: str
-    default: ""
   owner:
     description: Who deploys; the controller's side fills it in.
     type: dict
@@ -197,12 +193,17 @@ class Lock:
             return {}
         return found
 
-    def take(self, taken_over: str) -> None:
+    def require(self, taken_over: str) -> dict[str, Any]:
+        """That nobody else holds it; returns who does."""
         holder = self.holder()
         # What a person took is theirs, though the process that took it for them has ended.
         welcome = (self.owner["process"], "" if holder.get("reason") else taken_over)
         if holder and holder.get("process") not in welcome:
             raise LockedError(holder, self.expiry)
+        return holder
+
+    def take(self, taken_over: str) -> None:
+        holder = self.require(taken_over)
         try:
             self.beat(holder.get("reason", ""))
         except OSError:
@@ -275,6 +276,11 @@ class Host:
         found = [slot for slot in found if not release or self.id_of(slot) == release]
         return sorted(found, key=lambda slot: os.stat(self.folder(slot) + "/release.json").st_mtime)
 
+    def unrecorded(self) -> list[str]:
+        """Migrations without a way back that were begun, and whose deployment has not come to its record."""
+        found: list[str] = json_of(self.root + "/migrating.json").get("irreversible", [])
+        return found
+
     def records(self) -> list[dict[str, Any]]:
         return releases.read(text_of(os.path.join(self.root, "records.jsonl")))
 
@@ -307,11 +313,16 @@ class Host:
             "new": not self.spec(slot),
             "archive_wanted": self.archived(wanted["image"]) and not self.engine.has_image(wanted["image"]),
             "records": records,
+            "unrecorded": self.unrecorded(),
             "at": time.time(),
         }
         in_service = current == slot and containers.get(slot) == "running"
         recorded = releases.good(records)[-1:] == [release]
         result["todo"] = not (in_service and recorded and set(containers) == {slot} and not self.stale_lock())
+        if result["todo"] and not self.check:
+            # Nothing is begun anywhere. Only a host with a step at work shows that a deployment lives; on the others its lock may
+            # have run out.
+            self.lock.require(self.options.get("taken_over", ""))
         if current == slot and not result["new"]:
             result["changed"] = self.install_files(slot, wanted, secrets)
         elif self.diff:
@@ -371,6 +382,8 @@ class Host:
             write(self.folder(slot) + "/release.json", (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode())
         elif self.parameters["spec"] and self.options.get("migrates"):
             judgement = self.judge(slot, spec)
+        # A page of the first host that serves it may ask any other for them.
+        self.publish_static(slot, replace=False)
         return {"changed": True, "started": started, **judgement}
 
     def require_disk(self) -> None:
@@ -488,11 +501,12 @@ class Host:
     def static_hash(self, slot: str) -> str:
         return releases.digest("\n".join(self.static_files(slot)))
 
-    def publish_static(self, slot: str) -> None:
-        """Its files beside those of earlier releases: hashed names never meet; of others this release's count from now on."""
+    def publish_static(self, slot: str, replace: bool = True) -> None:
+        """Its files beside those of earlier releases: hashed names never meet; where others do, this release's count from now on,
+        or (replace=False) once it is in service."""
         for name in self.static_files(slot):
             source, path = f"{self.folder(slot)}/static/{name}", f"{self.root}/static/{name}"
-            if os.path.exists(path) and os.path.samefile(source, path):
+            if os.path.exists(path) and (not replace or os.path.samefile(source, path)):
                 continue
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
@@ -587,6 +601,7 @@ class Host:
             for path, content in files.items():
                 write(f"{folder}/{path}", content)
             mounts = [{"source": folder, "target": "/opt/fairlead", "read_only": True}]
+            request |= {"session": self.options["migrate_session"]} if migrating else {}
             config = self.config(
                 slot,
                 spec,
@@ -643,6 +658,10 @@ class Host:
         slot = self.parameters["slot"]
         spec, options = self.spec(slot), self.options
         request = {"manage": options["manage"], "migrate": True}
+        if options["irreversible"]:
+            # Whoever goes back must know of them, though the controller be killed before it writes the record.
+            names = list(dict.fromkeys(self.unrecorded() + options["irreversible"]))
+            write(self.root + "/migrating.json", json.dumps({"irreversible": names}).encode())
         for attempt in range(int(options["migrate_tries"])):
             if attempt:
                 time.sleep(float(options["migrate_pause_seconds"]))
@@ -744,6 +763,9 @@ class Host:
 
     def settle(self) -> Result:
         options, current = self.options, self.current()
+        if options["refused"]:
+            # What is prepared here may be that of the deployment which holds another host's lock.
+            return {"changed": False}
         started = datetime.fromtimestamp(float(options["started"]), UTC)
         record = {**options["record"], "who": self.parameters["owner"]["who"], "started": stamp(started)}
         failed = record["result"] != "live"
@@ -767,6 +789,8 @@ class Host:
         with open(self.root + "/records.jsonl", "a", encoding="utf-8") as stream:
             for item in written:
                 stream.write(json.dumps(item, sort_keys=True) + "\n")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.root + "/migrating.json")
         self.prune(current)
         return {"changed": True, "written": written, "cut_off": cut_off}
 
@@ -823,7 +847,7 @@ class Host:
             "history": releases.history(records),
             "current": current,
             "target": target,
-            "irreversible": releases.irreversible_since(records, target),
+            "irreversible": list(dict.fromkeys(releases.irreversible_since(records, target) + self.unrecorded())),
             "containers": self.containers(),
             "kept": list(dict.fromkeys(self.id_of(slot) for slot in self.slots())),
             "lock": self.lock.holder(),

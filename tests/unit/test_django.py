@@ -97,7 +97,43 @@ def test_the_record_says_how_far_migrations_came(evaluate: Evaluate, migration: 
     assert evaluate("django", "_django_record.migrations_after", django_image=IMAGE, hostvars=hostvars) == after
 
 
+def test_a_release_of_before_leaves_the_schema_as_it_was_recorded(evaluate: Evaluate) -> None:
+    records = [{"migrations_after": {"shop": "0001"}}, {"migrations_after": {"shop": "0002"}}, {"migrations_after": {}}, {}]
+    hostvars = {"one": {"__django_inspect": {"records": records}, "__django_prepare": {"changed": True}}}
+    record = evaluate("django", "_django_record", django_image=IMAGE, django_release="0123456789ab", hostvars=hostvars)
+    assert record["migrations_before"] == record["migrations_after"] == {"shop": "0002"}
+
+
+def test_the_record_tells_of_migrations_that_were_begun_and_never_recorded(evaluate: Evaluate) -> None:
+    pending = [{"name": f"shop.000{number}", "irreversible": number == 3, "errors": []} for number in (3, 4)]
+    first = {"__django_inspect": {"unrecorded": []}, "__django_prepare": {"pending": pending}}
+    hostvars = {"a": first, "b": {"__django_inspect": {"unrecorded": ["shop.0002"]}}, "c": {}}
+    given = {"django_image": IMAGE, "ansible_play_hosts_all": list("abc")}
+    assert evaluate("django", "_django_options.irreversible", **given, hostvars=hostvars) == ["shop.0003"]
+    assert evaluate("django", "_django_record.irreversible", **given, hostvars=hostvars) == ["shop.0002"]
+    hostvars["a"] |= {"__django_migrate": {"problem": "gone"}}
+    assert evaluate("django", "_django_record.irreversible", **given, hostvars=hostvars) == ["shop.0002", "shop.0003"]
+
+
+def test_the_record_is_that_of_any_host_that_settled(evaluate: Evaluate) -> None:
+    written = [{"id": "0123456789ab", "result": "failed"}]
+    lost = {"__django_settle": {"unreachable": True, "msg": "no way there"}}
+    for hostvars in (
+        {"a": lost, "b": {}, "c": {"__django_settle": {"written": written}}},
+        {"a": {"__django_settle": {"written": written}}},
+    ):
+        assert evaluate("django", "_django_written", hostvars=hostvars, ansible_play_hosts_all=list(hostvars)) == written
+    assert evaluate("django", "_django_written", hostvars={"a": lost}, ansible_play_hosts_all=["a"]) == []
+
+
+def test_who_is_refused_on_one_host_is_refused(evaluate: Evaluate) -> None:
+    free, held = {"__django_prepare": {"holder": {}}}, {"__django_prepare": {"holder": {"who": "anna"}}}
+    for hostvars, refused in (({"a": free, "b": held}, True), ({"a": free, "b": free}, False), ({"a": {}, "b": free}, False)):
+        assert evaluate("django", "_django_settling.refused", hostvars=hostvars, ansible_play_hosts_all=list("ab")) is refused
+
+
 def test_migrations_have_limits_of_their_own(evaluate: Evaluate) -> None:
     given = {"django_migrate_lock_seconds": 1, "django_migrate_statement_seconds": 60}
-    options = evaluate("django", "_django_options.migrate_environment", django_image=IMAGE, **given)
-    assert options["PGOPTIONS"] == "-c lock_timeout=1s -c statement_timeout=60s"
+    options = evaluate("django", "_django_options", django_image=IMAGE, **given)
+    assert options["migrate_session"] == {"lock_timeout": "1s", "statement_timeout": "60s"}
+    assert options["migrate_environment"]["PGOPTIONS"] == "-c lock_timeout=1s -c statement_timeout=60s"

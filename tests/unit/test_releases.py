@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import multiprocessing
@@ -11,10 +12,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.fairlead.site.plugins.action import release as action
 from ansible_collections.fairlead.site.plugins.module_utils import engine, releases
 from ansible_collections.fairlead.site.plugins.modules import release as module
@@ -141,6 +144,69 @@ def test_the_judge_says_what_refused(tmp_path: Path) -> None:
     assert answer == {"refused_by": "check", "words": "no, not check\n"}
 
 
+def test_the_judge_limits_each_session_on_postgresql(tmp_path: Path) -> None:
+    """Beside a stand-in for Django's signal and its connections."""
+    package = tmp_path / "django/db/backends"
+    package.mkdir(parents=True)
+    (package / "signals.py").write_text(
+        "class Signal:\n    def connect(self, receiver, weak):\n        self.receiver = receiver\nconnection_created = Signal()\n"
+    )
+    (tmp_path / "manage.py").write_text(
+        "import contextlib, sys\n"
+        "from django.db.backends.signals import connection_created\n"
+        "class Connection:\n"
+        "    vendor = sys.argv[1]\n"
+        "    def cursor(self):\n"
+        "        return contextlib.nullcontext(self)\n"
+        "    def execute(self, sql, values):\n"
+        "        print(self.vendor, sql % tuple(values), file=open('said', 'a'))\n"
+        "connection_created.receiver(sender=None, connection=Connection())\n"
+    )
+    request = {"manage": "manage.py", "gates": [["sqlite"], ["postgresql"]], "session": {"lock_timeout": "5s"}}
+    judge = ROOT / "roles/django/files/judge.py"
+    done = subprocess.run([sys.executable, judge, json.dumps(request)], cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout.rpartition(module.MARK)[2]) == {"refused_by": "", "words": ""}
+    assert (tmp_path / "said").read_text() == "postgresql SELECT set_config(lock_timeout, 5s, false)\n"
+
+
+@pytest.mark.parametrize(("migrating", "session"), [(True, {"lock_timeout": "5s"}), (False, None)])
+def test_the_judge_is_told_the_limits_where_it_may_migrate(
+    host: module.Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, migrating: bool, session: dict[str, str] | None
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(module.tempfile, "TemporaryDirectory", lambda **given: contextlib.nullcontext(str(tmp_path)))
+    monkeypatch.setattr(host, "config", lambda slot, spec, command, **changes: asked.append(json.loads(command[-1])))
+    for name in ("create", "start", "remove"):
+        monkeypatch.setattr(host.engine, name, lambda *given: None)
+    monkeypatch.setattr(host.engine, "wait", lambda *given: 0)
+    monkeypatch.setattr(host.engine, "logs", lambda name: module.MARK + '{"refused_by": ""}')
+    host.parameters["judge"] = ""
+    host.options |= {
+        "migrate_files": {},
+        "migrate_environment": {},
+        "migrate_mounts": [],
+        "migrate_session": {"lock_timeout": "5s"},
+    }
+    host.ask("a", {}, {"manage": "manage.py"}, migrating, None)
+    assert asked[0].get("session") == session
+
+
+@pytest.mark.parametrize(("wanted", "code"), [("", 0), ("a", 0), ("b", 2)])
+def test_a_release_that_nobody_knows_is_told_of(
+    run_plays: Callable[..., subprocess.CompletedProcess[str]], wanted: str, code: int
+) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/releases.yml").read_text())
+    row = {"started": "", "seconds": 1, "who": "anna", "image": "x", "reason": "", "environment_hash": "", "static": ""}
+    row |= record("a", "live") | {"migrations_before": {}, "migrations_after": {}}
+    found = {"records": [row], "history": [row], "count": 1, "current": "a", "lock": {}}
+    tasks = [{"ansible.builtin.set_fact": {"__releases": found}}, *play["tasks"][1:]]
+    play |= {"hosts": "all", "become": False, "tasks": tasks, "vars": {"release": wanted}}
+    done = run_plays([play], "-i", "one,")
+    assert done.returncode == code, done.stdout
+    assert ("There is no record of a release b: " in done.stdout) == (code == 2)
+    assert ("anna" in done.stdout) == (code == 0)
+
+
 class Lock(module.Lock):
     def __init__(self, root: Path, who: str) -> None:
         super().__init__(str(root), {"who": who, "process": f"{who}:1:1"}, expiry=60)
@@ -220,6 +286,31 @@ def test_static_files_stay_as_long_as_a_release_has_them(host: module.Host) -> N
     assert [path.name for path in (Path(host.root) / "releases").iterdir()] == ["b"]
 
 
+def test_new_static_files_are_on_every_host_before_the_first_is_switched(
+    host: module.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(host, "a", old="1", plain="of a")
+    host.publish_static("a")
+    static = Path(host.root) / "static"
+
+    def extract(slot: str, spec: dict[str, Any]) -> None:
+        top = Path(host.folder(slot)) / "static"
+        top.mkdir()
+        (top / "new").write_text("2")
+        (top / "plain").write_text("of b")
+
+    host.parameters |= {"slot": "b", "spec": {"id": "b", "image": "x"}, "secrets": {}}
+    monkeypatch.setattr(host, "install_files", lambda *given: None)
+    monkeypatch.setattr(host, "extract_static", extract)
+    monkeypatch.setattr(host, "judge", lambda *given: {})
+    monkeypatch.setattr(host.engine, "containers", lambda label: [])
+    monkeypatch.setattr(host.engine, "has_image", lambda name: True)
+    host.prepare()
+    assert {path.name: path.read_text() for path in static.iterdir()} == {"old": "1", "new": "2", "plain": "of a"}
+    host.publish_static("b")
+    assert (static / "plain").read_text() == "of b"
+
+
 def test_a_release_of_another_size_gets_another_folder(host: module.Host) -> None:
     make(host, "a")
     host.parameters["again"] = False
@@ -293,6 +384,40 @@ def test_where_a_host_goes_back_to(host: module.Host, lines: list[dict[str, Any]
     assert host.back(current, slot, lines) == back
 
 
+def test_nothing_is_begun_where_another_deployment_lives(
+    host: module.Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make(host, "a")
+    host.parameters |= {"spec": {}, "secrets": {}, "release": "a"}
+    monkeypatch.setattr(host, "containers", dict)
+    monkeypatch.setattr(host, "archived", lambda image: False)
+    (Path(host.folder("a")) / "release.json").write_text('{"id": "a", "image": "x"}')
+    assert host.inspect()["todo"]
+    Lock(tmp_path, "ben").take("")
+    with pytest.raises(module.LockedError, match="locked by ben"):
+        host.inspect()
+    # One that has ended is no hindrance, nor does it keep from looking.
+    host.options["taken_over"] = "ben:1:1"
+    assert host.inspect()["todo"]
+    del host.options["taken_over"]
+    host.check, host.engine.path = True, str(tmp_path)
+    assert host.inspect()["todo"]
+
+
+def test_who_is_refused_elsewhere_leaves_what_is_prepared(host: module.Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other's lock may have run out on a host where it has nothing to do for a while."""
+    make(host, "a", new="1")
+    host.publish_static("a")
+    monkeypatch.setattr(host, "containers", dict)
+    monkeypatch.setattr(host.engine, "remove_image", lambda name: None)
+    host.parameters |= {"slot": "b"}
+    host.options |= {"record": {"id": "b", "result": "failed"}, "started": 0, "back": "", "rollback": False, "keep": 2}
+    host.options |= {"refused": True}
+    assert not module.perform(host, "settle")["changed"]
+    assert host.slots() == ["a"] and (Path(host.root) / "static/new").exists()
+    assert not Path(host.root, "records.jsonl").exists() and not Path(host.root, "lock.json").exists()
+
+
 def said(words: str, **more: Any) -> dict[str, Any]:
     return {"refused_by": "migrate" if words else "", "words": words, **more}
 
@@ -327,9 +452,42 @@ def test_a_migration_is_tried_again_while_a_table_is_busy(
     monkeypatch.setattr(host, "ask", lambda *_: left.pop(0))
     make(host, "a")
     host.parameters["slot"] = "a"
-    host.options |= {"manage": "manage.py", "migrate_tries": 3, "migrate_pause_seconds": 7}
+    host.options |= {"manage": "manage.py", "migrate_tries": 3, "migrate_pause_seconds": 7, "irreversible": []}
     result = host.migrate()
     assert left == [] and result["tries"] == tries and pauses == [7.0] * (tries - 1)
     assert problem in result.get("problem", "") and bool(result.get("problem")) == bool(problem)
     assert answers[-1]["words"].strip() in result.get("words", "")
     assert result.get("heads") == heads
+
+
+def test_what_a_killed_controller_began_stands_in_the_way_back(host: module.Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Path(host.root) / "records.jsonl"
+    records.write_text(json.dumps(record("a", "live")) + "\n")
+    make(host, "a")
+    make(host, "b")
+    monkeypatch.setattr(host, "containers", dict)
+    monkeypatch.setattr(host.engine, "remove_image", lambda name: None)
+    host.parameters |= {"slot": "b", "release": "a"}
+    host.options |= {"manage": "manage.py", "migrate_tries": 1, "irreversible": ["shop.0002_b"]}
+
+    def killed(*given: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "ask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        host.migrate()
+    # A second one brings others; whatever becomes of their releases' folders, both are known.
+    host.options["irreversible"] = ["shop.0003_c"]
+    with pytest.raises(KeyboardInterrupt):
+        host.migrate()
+    assert host.history()["irreversible"] == host.unrecorded() == ["shop.0002_b", "shop.0003_c"]
+    # The next deployment that comes to its end writes them down, and only what is written is let go.
+    told = {"id": "b", "result": "live", "irreversible": host.unrecorded()}
+    host.options |= {"record": told, "started": 0, "back": "a", "rollback": False, "keep": 2, "refused": True}
+    host.settle()
+    assert host.unrecorded() == told["irreversible"]
+    monkeypatch.setattr(host, "described", lambda slot, record: record)
+    host.options["refused"] = False
+    host.settle()
+    assert host.unrecorded() == []
+    assert host.history()["irreversible"] == told["irreversible"]

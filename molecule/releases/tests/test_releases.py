@@ -542,9 +542,15 @@ def test_a_lock_by_hand(deploy: Deploy, playbook: Callable[..., Run], on: On) ->
     assert serving(on) == before
 
 
-def test_no_way_back_past_a_migration_that_cannot_be_undone(deploy: Deploy, playbook: Callable[..., Run], on: On) -> None:
+def test_no_way_back_past_a_migration_that_cannot_be_undone(
+    deploy: Deploy, playbook: Callable[..., Run], images: list[str], on: On
+) -> None:
+    """Nor if its deployment was killed: the next one has nothing to apply."""
     assert deploy(1).code == 0
     before = serving(on)
+    with deploying(images, PROBE_MIGRATIONS="irreversible") as process:
+        wait_for(lambda: on("app1").run("test -e /srv/demo/migrating.json").rc == 0, process)
+        os.killpg(process.pid, signal.SIGKILL)
     run = deploy(2, PROBE_MIGRATIONS="irreversible")
     assert run.code == 0, run.output
     back = playbook("playbooks/rollback.yml")

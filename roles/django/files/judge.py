@@ -1,7 +1,7 @@
 """Judges a release in its own image, and migrates. Archived with django-migration-linter beside it, and run as
 
     python judge.zip '{"manage": "manage.py", "debug_allowed": false, "gates": [["check", "--deploy"]], "migrations": true}'
-    python judge.zip '{"manage": "manage.py", "migrate": true}'
+    python judge.zip '{"manage": "manage.py", "migrate": true, "session": {"lock_timeout": "5s"}}'
 
 It uses nothing but Django of the image and says what it found in one line of JSON after MARK. No setting is needed in the image.
 """
@@ -33,6 +33,19 @@ def command(manage, arguments):
             traceback.print_exc()
             status = 1
     return bool(status), words.getvalue()
+
+
+def limit(session):
+    """Settings of each session on PostgreSQL. PGOPTIONS would not count where the image's OPTIONS have `options` of their own."""
+    from django.db.backends.signals import connection_created
+
+    def set_up(connection, **_):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                for name, value in session.items():
+                    cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
+
+    connection_created.connect(set_up, weak=False)
 
 
 def debug():
@@ -114,6 +127,8 @@ def text(issue):
 
 
 def judge(request):
+    if request.get("session"):
+        limit(request["session"])
     gates = [(gate[0], lambda gate=gate: command(request["manage"], gate)) for gate in request.get("gates", [])]
     if not request.get("debug_allowed", True):
         gates.insert(0, ("debug", debug))
