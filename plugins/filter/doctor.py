@@ -16,6 +16,11 @@ options:
     description: The hosts by name, as C(site_surveys) in group_vars/all/operating.yml makes them.
     type: dict
     required: true
+  chain:
+    description: What does not fit in the chain of capacities.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = """

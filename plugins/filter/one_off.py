@@ -25,6 +25,10 @@ options:
     description: Whether it is for a terminal.
     type: bool
     default: false
+  manage:
+    description: The image's file that runs management commands.
+    type: str
+    default: manage.py
 """
 
 EXAMPLES = """
@@ -42,4 +46,4 @@ _value:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"one_off": lambda run, site, tty=False: one_off(run, site, tty)}
+        return {"one_off": lambda run, site, tty=False, manage="manage.py": one_off(run, site, tty, manage)}

@@ -18,6 +18,7 @@ INPUTS: dict[str, tuple[float, bool, bool]] = {
     "requests_per_second": (0.001, True, False),
     "request_ms": (0.001, True, False),
     "page_kb": (0.001, True, False),
+    "answers_mb": (1, False, False),
     "bandwidth_mbit": (0.001, True, False),
     "threads": (1, False, False),
     "worker_memory_mb": (16, False, False),
@@ -44,6 +45,8 @@ _IMBALANCE = 1.25  # the kernel does not deal connections to the workers evenly
 _CONNECTION_RESERVE = 64  # listening sockets, health checks; nginx closes idle clients shortly before it is full
 _FILE_RESERVE = 512  # logs, cached files, the resolver
 _NGINX_KB_PER_CLIENT = 64  # TLS state and buffers of both sides
+_MOST_COUNTED = 65535  # nginx counts requests under way in 16 bits
+_LEAST_FILE_KB = 16  # nginx takes no less than one buffer
 
 # gunicorn
 _RELEASES = 2  # the old and the new one run side by side while a deployment switches
@@ -278,6 +281,9 @@ def _nginx(site: _Site, name: str, chain: _Chain) -> dict[str, Any]:
     connections = _up(_SOCKETS_PER_CLIENT * _IMBALANCE * clients / processes + _CONNECTION_RESERVE, 64)
     files = _SOCKETS_PER_CLIENT * connections + _FILE_RESERVE
     behind = [name] if name in site.app else site.app
+    requests = min(processes * connections // _SOCKETS_PER_CLIENT, _MOST_COUNTED)
+    answer_kb = site.numbers["answers_mb"] * 1024 // requests
+    answer_kb = answer_kb if answer_kb >= _LEAST_FILE_KB else 0
     chain.add(
         "nginx worker_connections",
         f"{_SOCKETS_PER_CLIENT} sockets x {_IMBALANCE} x {clients} clients / {processes} workers + {_CONNECTION_RESERVE}",
@@ -292,6 +298,8 @@ def _nginx(site: _Site, name: str, chain: _Chain) -> dict[str, Any]:
         f"({site.numbers['connections']}), add edge hosts, or raise the host's limit and capacity_nofile_max.",
     )
     chain.add("nginx LimitNOFILE", "worker_rlimit_nofile", files)
+    chain.add("nginx requests under way", f"{processes} workers x {connections} / {_SOCKETS_PER_CLIENT} sockets", requests)
+    chain.add("nginx kB of an answer on disk", f"{site.numbers['answers_mb']} MB x 1024 / {requests} requests", answer_kb)
     return {
         "worker_processes": processes,
         "worker_connections": connections,
@@ -299,6 +307,8 @@ def _nginx(site: _Site, name: str, chain: _Chain) -> dict[str, Any]:
         "limit_nofile": files,
         "backlog": _clamp(2 ** math.ceil(math.log2(max(clients / 4, 1))), 1024, 32768),
         "upstream_keepalive": max(16, sum(site.django[app]["slots"] for app in behind)),
+        "requests": requests,
+        "answer_kb": answer_kb,
     }
 
 

@@ -19,7 +19,7 @@ options:
     description: What to look at.
     type: list
     elements: str
-    choices: [services, release, image, packages, nginx, postgresql, kernel, disks, certificates, clock, sockets]
+    choices: [services, release, image, packages, pooler, nginx, postgresql, kernel, disks, certificates, clock, sockets]
     required: true
   site:
     description: The site's short name, as containers are labelled with.
@@ -110,6 +110,12 @@ packages:
   description: Versions by name.
   returned: if asked
   type: dict
+pooler:
+  description:
+    - C(built_of), the version of Debian's pgbouncer that the installed pgbouncer-rr was made of; C(offered), the one that the
+      package lists have, empty if that is no newer one. Nothing where pgbouncer-rr is not installed.
+  returned: if asked
+  type: dict
 nginx:
   description: Directives of the whole configuration, by their place in it.
   returned: if asked
@@ -145,6 +151,7 @@ import datetime
 import glob
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -258,6 +265,17 @@ def packages(params: dict[str, Any]) -> dict[str, Any]:
     return {word[0]: word[1] for word in words if len(word) == 3 and word[2] == "installed"}
 
 
+def pooler(params: dict[str, Any]) -> dict[str, Any]:
+    built_of, ours, _ = packages({"packages": ["pgbouncer-rr"]}).get("pgbouncer-rr", "").partition("+rr")
+    if not ours:
+        return {}
+    # What Debian has merely compiled again (+b1) is of the same source.
+    candidate = re.search(r"^ *Candidate: (\d\S*?)(\+b\d+)?$", output("apt-cache", "policy", "pgbouncer"), re.MULTILINE)
+    offered = candidate[1] if candidate else built_of
+    newer = subprocess.run(["dpkg", "--compare-versions", offered, "gt", built_of], check=False).returncode == 0
+    return {"built_of": built_of, "offered": offered if newer else ""}
+
+
 def nginx(params: dict[str, Any]) -> dict[str, Any]:
     return nginx_settings(output("nginx", "-T"))
 
@@ -325,7 +343,7 @@ def sockets(params: dict[str, Any]) -> dict[str, Any]:
 
 LOOKS = {
     look.__name__: look
-    for look in (services, release, image, packages, nginx, postgresql, kernel, disks, certificates, clock, sockets)
+    for look in (services, release, image, packages, pooler, nginx, postgresql, kernel, disks, certificates, clock, sockets)
 }
 
 

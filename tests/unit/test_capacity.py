@@ -17,6 +17,7 @@ NUMBERS = {
     "requests_per_second": 50,
     "request_ms": 50,
     "page_kb": 100,
+    "answers_mb": 4096,
     "bandwidth_mbit": 100,
     "threads": 4,
     "worker_memory_mb": 200,
@@ -81,6 +82,8 @@ def test_the_demo_fits() -> None:
         "limit_nofile": 10752,
         "backlog": 1024,
         "upstream_keepalive": 16,
+        "requests": 5120,
+        "answer_kb": 819,
     }
     assert (result["django"]["workers"], result["django"]["slots"], result["django"]["memory_mb"]) == (3, 12, 728)
     assert (result["pgbouncer"]["max_client_conn"], result["pgbouncer"]["pool_size"]) == (70, 12)
@@ -90,7 +93,8 @@ def test_the_demo_fits() -> None:
 def test_keys_that_other_parts_rely_on() -> None:
     result = plan(SITES["demo"], NUMBERS)["demo"]
     promised = {
-        "nginx": "worker_processes worker_connections worker_rlimit_nofile limit_nofile backlog upstream_keepalive",
+        "nginx": "worker_processes worker_connections worker_rlimit_nofile limit_nofile backlog upstream_keepalive "
+        "requests answer_kb",
         "django": "workers threads memory_mb cpus pids",
         "pgbouncer": "processes max_client_conn pool_size reserve_pool_size max_db_connections limit_nofile",
         "postgresql": "max_connections superuser_reserved shared_buffers_mb effective_cache_size_mb work_mem_mb "
@@ -101,6 +105,20 @@ def test_keys_that_other_parts_rely_on() -> None:
     }
     for part, keys in promised.items():
         assert set(keys.split()) <= set(result[part])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "requests", "answer_kb"),
+    [
+        ({"connections": 500}, 704, 5957),
+        # Less than a buffer is as good as nothing; more requests nginx cannot count.
+        ({"answers_mb": 70}, 5120, 0),
+        ({"connections": 100000}, 65535, 64),
+    ],
+)
+def test_answers_on_the_disk_are_shared_out_among_the_requests(numbers: dict[str, Any], requests: int, answer_kb: int) -> None:
+    nginx = plan(SITES["demo"], {**NUMBERS, **numbers})["demo"]["nginx"]
+    assert (nginx["requests"], nginx["answer_kb"]) == (requests, answer_kb)
 
 
 def test_a_host_has_only_the_parts_that_it_runs() -> None:
@@ -165,6 +183,7 @@ def test_whatever_fits_agrees(site: str) -> None:
                 assert nginx["worker_rlimit_nofile"] <= nginx["limit_nofile"] <= facts["nofile_max"]
                 assert nginx["limit_nofile"] <= kernel["nofile"]
                 assert nginx["worker_processes"] * nginx["limit_nofile"] <= kernel["file_max"]
+                assert nginx["requests"] * nginx["answer_kb"] <= 1024 * numbers["answers_mb"]
                 assert nginx["backlog"] <= kernel["somaxconn"] <= kernel["tcp_max_syn_backlog"]
                 if "edge" in facts["groups"]:
                     assert nginx["worker_connections"] * nginx["worker_processes"] >= 2 * numbers["connections"]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.fairlead.site.plugins.filter.merge_lines import merge_lines
 from ansible_collections.fairlead.site.plugins.module_utils.nginx import settings
 from ansible_collections.fairlead.site.plugins.module_utils.operating import age, doctor, facts, parity, status
 from ansible_collections.fairlead.site.plugins.module_utils.remote import command, follow, one_off
-from ansible_collections.fairlead.site.plugins.modules import log_lines
+from ansible_collections.fairlead.site.plugins.modules import log_lines, survey
 from ansible_collections.fairlead.site.plugins.modules.log_lines import moment, newest, of_files, stamped
 from conftest import ROOT
 
@@ -59,9 +60,10 @@ def app(*containers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "certificates": {"/etc/nginx/tls/site.crt": 60.0},
         "clock": {"ahead_seconds": 0.5, "synchronized": True},
         "sockets": {"/run/shop-pooler/.s.PGSQL.6432": ""},
+        "pooler": {"built_of": "1.24.1-1+deb13u2", "offered": ""},
     } | changes.pop("survey", {})
     host = {"groups": ["app"], "image": IMAGE, "image_archive": "", "pinned": False, "workers": [], "free_mb": 2048}
-    return host | {"certificate_days": 14, "migrations": {}, "survey": survey} | changes
+    return host | {"certificate_days": 14, "refusals": [], "migrations": {}, "survey": survey} | changes
 
 
 def test_a_site_that_is_as_recorded_has_no_drift() -> None:
@@ -159,6 +161,10 @@ def test_what_stops_a_deploy_is_a_problem(host: dict[str, Any], words: str) -> N
         (app(survey={"clock": {"ahead_seconds": 1, "synchronized": False}}), "not synchronized by NTP"),
         (app(survey={"certificates": {"/c.crt": 9.6}}), "ends in 10 days: renew it"),
         (app(migrations={"rc": 1, "stdout": "Planned operations:\n", "stderr": ""}), "migrations that are not applied"),
+        (
+            app(survey={"pooler": {"built_of": "1.24.1-1+deb13u2", "offered": "1.24.1-1+deb13u3"}}),
+            "pgbouncer 1.24.1-1+deb13u2, and Debian has 1.24.1-1+deb13u3: make pgbouncer-rr",
+        ),
     ],
 )
 def test_what_can_wait_is_a_warning(host: dict[str, Any], words: str) -> None:
@@ -172,9 +178,84 @@ def test_an_image_that_comes_as_a_file_need_not_be_in_a_registry() -> None:
     assert doctor({"app1": app(survey=missing, image_archive="site.tar")})["problems"] == []
 
 
+def test_an_image_that_has_no_name_is_not_looked_for() -> None:
+    """Preflight says so."""
+    unnamed = app(image="")
+    del unnamed["survey"]["image"]
+    assert doctor({"app1": unnamed})["problems"] == []
+
+
+def test_debians_own_pooler_is_not_built_of_anything() -> None:
+    assert doctor({"app1": app(survey={"pooler": {}})})["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("candidate", "offered"),
+    [
+        ("1.24.1-1+deb13u3", "1.24.1-1+deb13u3"),
+        ("1.24.1-1+deb13u10", "1.24.1-1+deb13u10"),
+        ("1.25.0-1+b2", "1.25.0-1"),
+        ("1.24.1-1+deb13u2", ""),
+        ("1.24.1-1+deb13u2+b1", ""),
+        ("1.18.0-1+deb12u1", ""),
+        ("(none)", ""),
+    ],
+)
+def test_a_newer_pgbouncer_of_debians_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, candidate: str, offered: str
+) -> None:
+    def program(name: str, says: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+        (tmp_path / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program("apt-cache", f"pgbouncer:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n     1.99-1 500")
+    program("dpkg-query", "pgbouncer-rr 1.24.1-1+deb13u2+rr1.73c788c2ca installed")
+    assert survey.pooler({}) == {"built_of": "1.24.1-1+deb13u2", "offered": offered}
+    program("dpkg-query", "pgbouncer-rr 1.24.1-1+deb13u2+rr1.73c788c2ca config-files")
+    assert survey.pooler({}) == {}
+
+
 def test_one_file_system_is_told_of_once() -> None:
     full = {"free_mb": 9, "free_percent": 1, "free_inodes_percent": 50}
     assert len(doctor({"app1": app(survey={"disks": {"/": full, "/var": full}})})["problems"]) == 1
+
+
+def test_what_preflight_would_say_is_told_once_and_of_whom() -> None:
+    hosts = {"app1": app(refusals=["No domain.", "No address."]), "app2": app(refusals=["No domain."])}
+    chain = ["capacity_threads is 0: set it to a whole number of at least 1."]
+    assert doctor(hosts, chain)["problems"] == ["No domain.", "app1: No address.", *chain]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_doctor_asks_what_a_deploy_asks_first(tmp_path: Path, form: str) -> None:
+    """Also where nothing else can be looked at, and with variables that the report itself could stumble over."""
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    size = {"capacity_cores": 2, "capacity_memory_mb": 4096, "capacity_threads": 0}
+    groups = {"app": {"hosts": {"one": gone | {"site_address": "10.0.0.1"}}}, "db": {"hosts": {"two": gone}}}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": groups, "vars": size | {"site_domain": "https://x"}}}))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.json"), "playbooks/doctor.yml"]
+        + ["-e", f"format={form}"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "ANSIBLE_STDOUT_CALLBACK": "fairlead.site.plain"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done
+    if form == "json":
+        problems = json.loads(done.stdout)["problems"]
+    else:
+        problems = [line.removeprefix("problem  ") for line in done.stdout.splitlines()]
+    assert f"{len(problems)} problem(s) stand in the way of a deploy." in done.stderr
+    for words in (
+        "site_domain is 'https://x', which is no domain name",
+        "site_image is not set: name the image by content",
+        "two: site_address of two is ''",
+        "capacity_threads is 0: set it to a whole number",
+        "one cannot be reached",
+    ):
+        assert sum(words in problem for problem in problems) == 1, problems
 
 
 # --- parity ---
@@ -200,6 +281,20 @@ def test_every_difference_is_listed_and_expected_ones_have_their_reason() -> Non
     twice = parity({"app / nginx / x": "1", "edge / nginx / x": "1"}, {"app / nginx / x": "2", "edge / nginx / x": "2"}, [])
     assert [row["what"] for row in twice["rows"]] == ["app, edge / nginx / x"]
     assert parity(first, first, [])["text"] == "No difference."
+
+
+def test_a_limit_of_the_kernel_may_differ_only_where_it_is_named() -> None:
+    def expected(path: str, key: str) -> set[str]:
+        given = yaml.safe_load((ROOT / path).read_text())[key]
+        rows = parity({f"app / kernel / {name}": "1" for name in names}, {f"app / kernel / {name}": "2" for name in names}, given)
+        return {row["what"].removeprefix("app / kernel / ") for row in rows["rows"] if row["expected"]}
+
+    names = yaml.safe_load((ROOT / "group_vars/all/parity.yml").read_text())["site_parity_sysctls"]
+    derived = {"fs.file-max", "net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"}
+    assert expected("group_vars/all/parity.yml", "site_parity_expected_always") == derived
+    # A container has the kernel of its machine, but sets its own network up.
+    machine = {"fs.nr_open", "kernel.pid_max", "vm.overcommit_memory", "vm.swappiness"}
+    assert expected("inventories/dev/group_vars/all/main.yml", "site_parity_expected_here") == machine
 
 
 def test_hosts_of_a_group_that_differ_are_told_apart() -> None:
@@ -266,8 +361,8 @@ def test_a_command_reaches_the_host_word_by_word() -> None:
 @pytest.mark.parametrize(
     ("run", "on", "end"),
     [
-        ("shell", "app", ["run", "--tty", "python", "manage.py", "shell"]),
-        ("manage shell -c 'print(1)'", "app", ["run", "--tty", "python", "manage.py", "shell", "-c", "print(1)"]),
+        ("shell", "app", ["run", "--tty", "python", "bin/manage.py", "shell"]),
+        ("manage shell -c 'print(1)'", "app", ["run", "--tty", "python", "bin/manage.py", "shell", "-c", "print(1)"]),
         ("sh -c 'ls /app'", "app", ["run", "--tty", "sh", "-c", "ls /app"]),
         (
             "dbshell -c 'SELECT 1'",
@@ -277,7 +372,7 @@ def test_a_command_reaches_the_host_word_by_word() -> None:
     ],
 )
 def test_one_off_commands(run: str, on: str, end: list[str]) -> None:
-    found = one_off(run, "shop", tty=True)
+    found = one_off(run, "shop", tty=True, manage="bin/manage.py")
     assert found["on"] == on
     assert found["argv"][-len(end) :] == end
 

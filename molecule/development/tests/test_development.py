@@ -48,8 +48,7 @@ def url(source: Path) -> str:
 
 
 def get(url: str) -> str:
-    # Its certificate is self-made.
-    answer = requests.get(url, verify=False, timeout=30)  # noqa: S501
+    answer = requests.get(url, verify=False, timeout=30)  # noqa: S501 (its certificate is self-made)
     assert answer.status_code == 200, answer.text[:500]
     return answer.text
 
