@@ -55,6 +55,8 @@ def compose(web: dict[str, Any], site: str, kind: str, process: dict[str, Any]) 
         "Binds": binds,
         "RestartPolicy": {"Name": "unless-stopped" if kind == "worker" else "no"},
         "AutoRemove": kind != "worker",
+        # Who runs a command is shown what it says, and a job's unit has it in the journal: not there twice, and no person's work.
+        **({} if kind == "worker" else {"LogConfig": {"Type": "none"}}),
         **limits(process),
     }
     return body

@@ -88,6 +88,7 @@ def test_what_runs_once_asks_first(kind: str, process: dict[str, Any], begin: li
     assert body["Cmd"][: len(begin)] == begin
     assert ("/opt/fairlead" in [mount["Target"] for mount in body["HostConfig"]["Mounts"]]) == (kind != "run")
     assert body["HostConfig"]["AutoRemove"] == (kind != "worker")
+    assert (body["HostConfig"].get("LogConfig") == {"Type": "none"}) == (kind != "worker")
 
 
 def test_whatever_changes_makes_a_container_beside_the_one_of_before() -> None:

@@ -243,12 +243,16 @@ def test_a_restarted_host_has_all_of_it_again(host: Any, visitor: requests.Sessi
 
 
 def test_what_is_no_longer_wanted_goes(host: Any, playbook: Callable[..., Run]) -> None:
+    settings = "/etc/fairlead/processes.json"
+    host.run(f"mv {settings} {settings}.away && systemctl start fairlead-job@tick; mv {settings}.away {settings}")
+    assert host.check_output("systemctl is-failed fairlead-job@tick")
     run = playbook("playbooks/app.yml", "--tags", "django_processes", site_workers=[], site_jobs=[])
     assert run.code == 0, run.output
     assert containers(host) == []
     timers = host.check_output("systemctl list-timers --all --full --no-legend --plain 'fairlead-*'")
     assert "fairlead-job@" not in timers and "fairlead-watchdog.timer" in timers
     assert host.run("ls /etc/systemd/system/fairlead-job@*").rc != 0
+    assert "fairlead-job@tick" not in host.check_output("systemctl list-units --failed --plain --no-legend")
     assert playbook("playbooks/app.yml", "--tags", "django_processes").code == 0
     assert len(containers(host)) == 3
 
