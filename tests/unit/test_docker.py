@@ -19,7 +19,7 @@ def daemon(render_tree: Render) -> Callable[..., dict[str, Any]]:
 
 
 def test_settings_keep_their_types(daemon: Callable[..., dict[str, Any]]) -> None:
-    settings = daemon()
+    settings = daemon(docker_log_driver="local")
     assert settings["live-restore"] is True
     assert settings["userland-proxy"] is False
     assert settings["features"] == {"containerd-snapshotter": False}
@@ -89,7 +89,7 @@ def test_pruning(render_tree: Render) -> None:
     files = render_tree("docker", docker_prune_after_hours=48, docker_prune_keep_label="keep.me")
     assert "--filter until=48h --filter label!=keep.me" in files[PRUNE]
     assert "Wants=fairlead-docker-prune.timer" in files[DROP_IN]
-    assert DROP_IN not in render_tree("docker", docker_prune_enabled=False)
+    assert DROP_IN not in render_tree("docker", docker_prune_enabled=False, docker_log_driver="local")
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_form_of_an_address_pool(evaluate: Evaluate, base: str, good: bool) -> N
     assert evaluate("docker", f"'{base}' is match(_docker_range)") is good
 
 
-def test_the_journal_as_the_log_takes_all_lines_under_the_containers_names(render_tree: Render) -> None:
-    files = render_tree("docker", docker_log_driver="journald")
+def test_the_journal_takes_all_lines_under_the_containers_names(render_tree: Render) -> None:
+    files = render_tree("docker")
     settings = json.loads(files["/etc/docker/daemon.json"])
     assert (settings["log-driver"], settings["log-opts"]) == ("journald", {"tag": "{{ .Name }}"})
     assert "[Service]" in files[DROP_IN] and "LogRateLimitIntervalSec=0" in files[DROP_IN]
-    assert "LogRateLimit" not in render_tree("docker")[DROP_IN]
+    assert "LogRateLimit" not in render_tree("docker", docker_log_driver="local")[DROP_IN]

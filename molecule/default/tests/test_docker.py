@@ -93,8 +93,9 @@ def test_no_process_waits_at_a_published_port(host: Any) -> None:
     assert host.run("pgrep docker-proxy").rc == 1
 
 
-def test_a_log_is_bounded(container: dict[str, Any]) -> None:
-    assert container["HostConfig"]["LogConfig"]["Config"] == {"max-size": "20m", "max-file": "5"}
+def test_a_container_logs_to_the_journal(container: dict[str, Any]) -> None:
+    """Whose limits are test_base's."""
+    assert container["HostConfig"]["LogConfig"] == {"Type": "journald", "Config": {"tag": "{{ .Name }}"}}
 
 
 def test_a_container_gains_no_privileges(host: Any, image: str) -> None:
