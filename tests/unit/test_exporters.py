@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import threading
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -162,19 +164,105 @@ def test_what_fails_leaves_the_rest_alone(metrics: ModuleType, capsys: pytest.Ca
     assert capsys.readouterr().err.count("the disk is gone") == 1  # not once every few seconds
 
 
-def test_what_takes_long_is_asked_rarely_until_it_is_known(metrics: ModuleType) -> None:
+def test_what_takes_long_is_asked_rarely_and_waited_for_by_nobody(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [OSError("busy"), [metrics.Sample("fairlead_backup_error", 0)], OSError("not asked again")]
+    go_on = threading.Semaphore(0)
+    now = 0.0
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now))
 
     def slow() -> Any:
+        go_on.acquire(timeout=10)
         answer = answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
         return answer
 
+    def end() -> None:
+        go_on.release()
+        part.thread.join()
+
     part = metrics.Rarely(slow, 1000)
+    assert part() == part() == []  # it looks still
+    now = 2001.0
+    with pytest.raises(TimeoutError):  # for too long
+        part()
+    end()
     with pytest.raises(OSError, match="busy"):
         part()
+    now += 59
+    with pytest.raises(OSError, match="busy"):
+        part()
+    assert not part.thread.is_alive()  # not asked again at once
+    now += 1
+    with pytest.raises(OSError, match="busy"):
+        part()
+    end()
+    now += 999
     assert [str(sample) for sample in part()] == [str(sample) for sample in part()] == ["fairlead_backup_error 0"]
+    assert not part.thread.is_alive()
+
+
+def test_the_sections_that_take_long_are_apart(metrics: ModuleType) -> None:
+    given = {name: {} for name in ("areas", "backups", "containers", "maintenance")}
+    parts = metrics.sections({"slow_interval_seconds": 900, "sections": given})
+    assert {name for name, part in parts.items() if isinstance(part, metrics.Rarely)} == {"areas", "backups"}
+
+
+def container(name: str, health: str | None, **labels: str) -> dict[str, Any]:
+    state = {"Running": True, "StartedAt": "2026-11-22T20:00:00.123456789Z"} | ({"Health": {"Status": health}} if health else {})
+    named = {f"fairlead.{key}": value for key, value in labels.items()}
+    return {"Id": name, "Name": f"/{name}", "State": state, "Config": {"Labels": named}}
+
+
+def test_workers_are_seen_beside_the_web_server(metrics: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = {"process.site": "shop", "process": "mail", "process.kind": "worker"}
+    there = [
+        container("shop-1", "healthy", site="shop", process="web"),
+        container("shop-mail-1", "unhealthy", **worker),
+        container("shop-beat-1", None, **worker | {"process": "beat"}),
+        container("shop-job-clear", None, **worker | {"process": "clear", "process.kind": "job"}),
+        container("errors-1", "healthy", site="bugsink", process="web"),
+    ]
+
+    class Docker:
+        """Finds, as the engine does, what has all labels that are asked for."""
+
+        def ask(self, path: str) -> Any:
+            asked = urlsplit(path)
+            if asked.path != "/containers/json":
+                return next(about for about in there if f"/containers/{about['Id']}/json" == path)
+            query = parse_qs(asked.query)
+            wanted = {tuple(label.split("=")) for label in json.loads(query["filters"][0])["label"]}
+            assert query["all"] == ["1"]
+            return [about for about in there if wanted <= set(about["Config"]["Labels"].items())]
+
+    monkeypatch.setattr(metrics, "Docker", Docker)
+    started = 'fairlead_container_start_time_seconds{container="%s"}'
+    assert values(metrics.containers("shop")) == {
+        "fairlead_containers_running": 1,
+        'fairlead_container_healthy{container="shop-1"}': 1,
+        'fairlead_container_healthy{container="shop-mail-1"}': 0,
+        **{started % name: pytest.approx(1795377600.123456) for name in ("shop-1", "shop-mail-1", "shop-beat-1")},
+    }
+    there[1]["State"]["StartedAt"] = "0001-01-01T00:00:00Z"  # made, and not started yet
+    assert values(metrics.containers("shop"))[started % "shop-mail-1"] < 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "device"),
+    [
+        ({"default_ipv4": {"interface": "bond0"}, "default_ipv6": {"interface": "eth1"}}, "bond0"),
+        ({"default_ipv4": {}, "default_ipv6": {"interface": "eth1"}}, "eth1"),
+        ({"default_ipv4": {}, "default_ipv6": {}}, ""),
+    ],
+)
+def test_the_device_of_the_default_route_faces_the_world(
+    metrics: ModuleType, evaluate: Evaluate, facts: dict[str, Any], device: str
+) -> None:
+    given = yaml.safe_load((ROOT / "group_vars/all/monitoring.yml").read_text()) | {"ansible_facts": facts}
+    assert evaluate("exporters", "_site_sections.link", **given) == device
+    part = metrics.sections({"slow_interval_seconds": 900, "sections": {"link": "eth0"}})["link"]
+    assert values(part()) == {'fairlead_link_info{device="eth0"}': 1}
 
 
 def test_releases_and_drills(metrics: ModuleType, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ RECORDS = {
     if "record" in rule
 }
 BOARDS = sorted((ROLE / "files/grafana").glob("*.json"))
+OFFICE = {"weekdays": ["monday:friday"], "times": [{"start_time": "08:00", "end_time": "18:00"}], "location": "Europe/Berlin"}
 MAIL = {"monitoring_mail_to": ["a@example.org"], "monitoring_mail_from": "w@example.org", "monitoring_mail_server": "mail:587"}
 
 
@@ -52,6 +53,9 @@ MAIL = {"monitoring_mail_to": ["a@example.org"], "monitoring_mail_from": "w@exam
         (MAIL | {"monitoring_mail_from": ""}, ["mail"], "monitoring_mail_from"),
         ({"monitoring_webhooks": ["example.org"]}, ["urls"], "https://"),
         ({"monitoring_deadman_url": "example.org"}, ["urls"], "monitoring_deadman_url"),
+        ({"monitoring_ticket_times": [{"weekdays": ["monday:friday"]}]}, [], ""),
+        ({"monitoring_ticket_times": [OFFICE]}, [], ""),
+        ({"monitoring_ticket_times": [yaml.safe_load("times: [{end_time: 18:00}]")]}, ["ticket_times"], "1080"),
         ({"monitoring_scrape_ca": "PEM"}, ["scrape"], "monitoring_scrape_password"),
         ({"monitoring_retention_gb": 0}, ["retention"], "at least 0.5"),
     ],
@@ -109,6 +113,36 @@ def test_everybody_is_told_and_the_switch_apart(render_tree: Render) -> None:
     assert (route["matchers"], route["receiver"]) == (['alertname="Watchdog"'], "deadman")
     config = yaml.safe_load(render_tree("monitoring")["/etc/prometheus/alertmanager.yml"])
     assert config["route"]["routes"][0]["receiver"] == "nobody" and "deadman" not in str(config["receivers"])
+
+
+def test_tickets_wait_for_their_times_and_what_is_urgent_does_not(render_tree: Render) -> None:
+    path = "/etc/prometheus/alertmanager.yml"
+    config = yaml.safe_load(render_tree("monitoring", monitoring_ticket_times=[OFFICE])[path])
+    assert config["time_intervals"] == [{"name": "tickets", "time_intervals": [OFFICE]}]
+    _, tickets = config["route"]["routes"]
+    assert tickets == {
+        "matchers": ['severity="ticket"', 'alertname!="TestAlert"'],
+        "receiver": "people",
+        "active_time_intervals": ["tickets"],
+    }
+    assert config["route"]["receiver"] == "people" and "active_time_intervals" not in config["route"]
+    config = yaml.safe_load(render_tree("monitoring")[path])
+    assert len(config["route"]["routes"]) == 1 and config["time_intervals"] == []
+
+
+def test_the_switch_is_let_go_when_people_cannot_be_told(render_tree: Render) -> None:
+    """Not when it alone cannot be pressed: it would not be tried again."""
+    files = render_tree("monitoring", monitoring_deadman_url="https://dead/")
+    config = yaml.safe_load(files["/etc/prometheus/alertmanager.yml"])
+    (rule,) = [rule for rule in config["inhibit_rules"] if rule["target_matchers"] == ['alertname="Watchdog"']]
+    assert rule == {
+        "source_matchers": ['alertname="AlertsNotDelivered"', 'receiver_name="people"'],
+        "target_matchers": ['alertname="Watchdog"'],
+    }
+    # The label that the rule looks at is there.
+    assert "by (integration, receiver_name)" in ALERTS["AlertsNotDelivered"]["expr"]
+    assert "--enable-feature=receiver-name-in-metrics" in files["/etc/systemd/system/prometheus-alertmanager.service"]
+    assert "people" in [receiver["name"] for receiver in config["receivers"]]
 
 
 @pytest.mark.parametrize("name", ALERTS)
