@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.machinery import SourceFileLoader
@@ -63,6 +64,42 @@ def test_an_event_is_sent_as_an_envelope(program: Any, receiver: Any, monkeypatc
     assert event["exception"]["values"][0]["value"] == "nginx.service failed: exit-code"
     assert event["fingerprint"] == ["systemd", "nginx.service", "exit-code"]
     assert (event["environment"], event["server_name"], event["extra"]["journal"][:2]) == ("demo", "app1", "20")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("postgres://shop:hunter2@db/shop?x=1 fails", "postgres://shop:[Filtered]@db/shop?x=1 fails"),
+        ("redis://:hun@er/2@cache:6379/0", "redis://:[Filtered]@cache:6379/0"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=[Filtered] psql"),
+        ("--secret-key=hunter2, then", "--secret-key=[Filtered] then"),
+        ("password = 'hun ter2' host=db", "password = [Filtered] host=db"),
+        ('token="hun\\"ter2" x', "token=[Filtered] x"),
+        ('password="hun ter2\nthe next line', "password=[Filtered]\nthe next line"),
+        ('{"api_key": "hun ter2", "port": 5432}', '{"api_key": [Filtered], "port": 5432}'),
+        ("{'Password': 'hunter2'}", "{'Password': [Filtered]}"),
+        (r'"{\"token\": \"hun ter2\", \"port\": 1}"', r'"{\"token\": [Filtered], \"port\": 1}"'),
+        # What is no secret stays, so that one can see why.
+        (
+            'cannot load "/etc/nginx/tls/site.key": No such file; asked http://127.0.0.1:8089/status for a@example.org',
+            'cannot load "/etc/nginx/tls/site.key": No such file; asked http://127.0.0.1:8089/status for a@example.org',
+        ),
+        ("nginx.service: Failed with result 'exit-code', status=1/FAILURE", None),
+    ],
+)
+def test_what_the_journal_says_is_sent_without_secrets(
+    program: Any, monkeypatch: pytest.MonkeyPatch, said: str, told: str | None
+) -> None:
+    monkeypatch.setattr(program, "journal", lambda unit, lines: said)
+    assert program.event("nginx.service", SETTINGS)["extra"]["journal"] == (told or said)
+
+
+def test_a_long_line_is_masked_at_once(program: Any) -> None:
+    """As long as the journal takes one."""
+    begun = time.monotonic()
+    for text in ("x", "key", "key=", "://a:", "\\", '"key":"'):
+        program.masked(text * (48 * 1024 // len(text)))
+    assert time.monotonic() - begun < 10
 
 
 def start(program: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, dsn: str, *arguments: str) -> None:

@@ -96,6 +96,23 @@ def bugsink(host: Any) -> Callable[..., Any]:
     return ask
 
 
+def events(bugsink: Callable[..., Any], title: str, newest: int | None = None) -> list[dict[str, Any]]:
+    """Bugsink's events of all issues whose type or value holds the title, the newest first; of each issue so many at most."""
+    issues = bugsink("issues/", project=1, sort="last_seen", order="desc")["results"]
+    wanted = [issue for issue in issues if title in f"{issue['calculated_type']}: {issue['calculated_value']}"]
+    return [
+        bugsink(f"events/{event['id']}/")
+        for issue in wanted
+        for event in bugsink("events/", issue=issue["id"], order="desc")["results"][:newest]
+    ]
+
+
+def own_lines(event: dict[str, Any]) -> list[str]:
+    """Lines of the site's own source in the way to an exception."""
+    frames = [frame for error in event["exception"]["values"] for frame in error["stacktrace"]["frames"]]
+    return [line for frame in frames if frame["filename"].startswith("articles/") and (line := frame["context_line"].strip())]
+
+
 class Receiver:
     """What was told to people, and when."""
 

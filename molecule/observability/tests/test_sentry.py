@@ -11,21 +11,10 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import holds, until, without_articles
+from conftest import events, holds, own_lines, until, without_articles
 
 PAGE = "https://www.example.org/"
 Ask = Callable[..., Any]
-
-
-def events(bugsink: Ask, title: str) -> list[dict[str, Any]]:
-    """Bugsink's events of all issues whose type or value holds the title, the newest first."""
-    issues = bugsink("issues/", project=1, sort="last_seen", order="desc")["results"]
-    wanted = [issue for issue in issues if title in f"{issue['calculated_type']}: {issue['calculated_value']}"]
-    return [
-        bugsink(f"events/{event['id']}/")
-        for issue in wanted
-        for event in bugsink("events/", issue=issue["id"], order="desc")["results"]
-    ]
 
 
 def release(container: str) -> str:
@@ -44,8 +33,7 @@ def test_an_exception_arrives_within_seconds(host: Any, site: requests.Session, 
     (event, *_) = until(reported, 20, "no event has arrived")
     assert (event["release"], event["environment"], event["server_name"]) == (release(container), "demo", "obs-site")
     assert event["request"]["query_string"] == "from=test"
-    frames = [frame for error in event["exception"]["values"] for frame in error["stacktrace"]["frames"]]
-    assert any(frame["filename"].startswith("articles/") and frame["context_line"].strip() for frame in frames)
+    assert own_lines(event)
 
 
 def test_an_image_that_does_not_start_the_sdk_reports_too(host: Any, bugsink: Ask, container: str) -> None:

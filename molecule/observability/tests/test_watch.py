@@ -84,7 +84,7 @@ def test_every_series_that_a_rule_reads_is_there(prometheus: Ask) -> None:
         'fairlead_area_bytes{area="postgresql"}',
         "fairlead_backup_timestamp_seconds",
         "fairlead_container_healthy == 1",
-        "fairlead_container_restarts",
+        "fairlead_container_start_time_seconds",
         "fairlead_containers_running == 1",
         'fairlead_descriptors_limit{program="docker"}',
         'fairlead_descriptors_limit{program="nginx"}',
