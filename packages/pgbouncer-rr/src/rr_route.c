@@ -464,11 +464,21 @@ static void unit_add(struct Unit *unit, const struct Judgement *one)
 		unit_home(unit, NULL);
 }
 
+/* a transaction would begin elsewhere, and more of it follow than was judged */
+static bool unit_begins(PgSocket *client, const struct Judgement *one, const char *text, size_t len)
+{
+	enum rr_sql_kind kind;
+
+	if (!one->target[0])
+		return false;
+	kind = client->rr->kind_known ? client->rr->kind : rr_classify(client, text, len);
+	return kind == RR_SQL_BEGIN || kind == RR_SQL_BEGIN_READ_ONLY;
+}
+
 static void unit_parse(PgSocket *client, struct Unit *unit, struct Message *msg)
 {
 	struct Judgement one = { .known = false };
 	struct RRText *rewritten;
-	enum rr_sql_kind kind;
 	const char *name, *text;
 	size_t len;
 
@@ -501,18 +511,12 @@ static void unit_parse(PgSocket *client, struct Unit *unit, struct Message *msg)
 		unit->unnamed_bound = false;
 	}
 
-	if (!judge_text(client, text, len, &one)) {
+	if (!judge_text(client, text, len, &one))
 		unit->state = UNIT_GONE;
-		return;
-	}
-	if (one.target[0]) {
-		kind = client->rr->kind_known ? client->rr->kind : rr_classify(client, text, len);
-		if (kind == RR_SQL_BEGIN || kind == RR_SQL_BEGIN_READ_ONLY) {
-			unit_home(unit, NULL);
-			return;
-		}
-	}
-	unit_add(unit, &one);
+	else if (unit_begins(client, &one, text, len))
+		unit_home(unit, NULL);
+	else
+		unit_add(unit, &one);
 }
 
 /* a Bind, or the Describe of a statement */
@@ -540,6 +544,8 @@ static void unit_use(PgSocket *client, struct Unit *unit, const char *name, bool
 		unit_home(unit, NULL);
 	else if (!judge_statement(client, ps, &one))
 		unit->state = UNIT_GONE;
+	else if (unit_begins(client, &one, ps->query_and_parameters, strlen(ps->query_and_parameters)))
+		unit_home(unit, NULL);
 	else
 		unit_add(unit, &one);
 }

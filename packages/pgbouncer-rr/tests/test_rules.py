@@ -155,6 +155,18 @@ def test_unit_with_begin_stays_home(pooler):
         assert pooler.server_of(where(wire)) == "replica1"
 
 
+def test_unit_that_uses_a_parsed_begin_stays_home(pooler):
+    pooler.start(
+        routing_rules_py_module_file=pooler.rules("def routing_rules(username, query): return 'replica1'")
+    )
+    with pooler.wire() as wire:
+        wire.ask(parse("BEGIN", name="begins"), sync())
+        assert wire.ask(bind(name="begins"), execute(), sync()).state == "T"
+        assert pooler.server_of(where(wire)) == "primary"
+        assert wire.query("COMMIT").state == "I"
+        assert pooler.server_of(where(wire)) == "replica1"
+
+
 def test_pipelining_keeps_order_over_pools(split):
     stay = WHERE + " /* stay */"
     with split.wire() as wire:
