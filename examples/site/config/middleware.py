@@ -2,8 +2,11 @@ import logging
 import re
 import time
 import uuid
+from contextlib import ExitStack
 
+from django.conf import settings
 from django.core.signals import request_finished
+from django.db import connections, transaction
 from django.dispatch import receiver
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import has_vary_header
@@ -51,6 +54,32 @@ class RequestLogMiddleware:
 def forget_request_id(**kwargs):
     """Not earlier: Django logs a refused request after the last middleware."""
     request_id.set(None)
+
+
+class ReadOwnWritesMiddleware:
+    """
+    For a while after a visitor's write, all that he reads comes from the primary, whichever host answers.
+
+    The pooler that took the write sends the next reads home by itself; another host's knows nothing of it. What runs in
+    a transaction is read at home. Outermost of all that asks the database, the session included.
+    """
+
+    # No replica that is further behind gets reads: the pooler's routing_max_lag, and until it notices.
+    seconds = 15
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        with ExitStack() as stack:
+            for alias in connections if "wrote" in request.COOKIES else ():
+                stack.enter_context(transaction.atomic(using=alias))
+            response = self.get_response(request)
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            response.set_cookie(
+                "wrote", "1", max_age=self.seconds, secure=settings.SESSION_COOKIE_SECURE, httponly=True, samesite="Lax"
+            )
+        return response
 
 
 class PrivateGZipMiddleware(GZipMiddleware):

@@ -42,6 +42,24 @@ def test_what_was_read_from_the_replica_is_written_to_the_default_alias(article)
     assert any(q["sql"].startswith("UPDATE") for q in default.captured_queries)
 
 
+def began(client, url):
+    """Whether each alias was asked in a transaction, by what the pooler sees."""
+    with CaptureQueriesContext(connections["replica"]) as replica, CaptureQueriesContext(connection) as default:
+        assert client.get(url).status_code == 200
+    return [context.captured_queries[:1] and context.captured_queries[0]["sql"] == "BEGIN" for context in (default, replica)]
+
+
+def test_who_has_written_reads_in_a_transaction_for_a_while(client, article):
+    assert began(client, "/") == [[], False]
+    client.cookies["csrftoken"] = "c" * 32
+    answer = client.post("/login/", {"username": "ada", "password": "wrong"}, headers={"Referer": "https://testserver/"})
+    assert answer.cookies["wrote"]["max-age"] == 15 and answer.cookies["wrote"]["secure"]
+    assert began(client, "/")[1] is True
+    assert began(client, "/articles/tides/")[0] is True
+    del client.cookies["wrote"]
+    assert began(client, "/articles/tides/")[0] is False
+
+
 def test_the_replica_is_never_migrated(capsys):
     assert not router.allow_migrate("replica", "articles")
     call_command("migrate", database="replica", plan=True)
