@@ -93,3 +93,17 @@ def test_a_primary_that_only_the_controller_misses_is_none_to_replace(playbook: 
     run = playbook("playbooks/promote.yml", "-i", str(elsewhere), to="split-db2")
     assert run.code != 0 and run.changes == 0
     assert "split-db1 cannot be looked at, but its server answers split-app1, split-app2" in run.sentence
+
+
+def test_a_primary_that_runs_is_stopped_first_where_that_is_said(
+    on: On, playbook: Callable[..., Run], primary: Callable[[], str]
+) -> None:
+    run = playbook("playbooks/promote.yml", to="split-db2", fence=True)
+    assert run.code == 0, run.output[-3000:]
+    assert primary() == "db2"
+    assert on("db1").run("systemctl is-active postgresql@17-main").stdout == "inactive\n"
+    assert on("db1").run("systemctl start postgresql@17-main").rc != 0
+    run = playbook("playbooks/rebuild_replica.yml", host="split-db1")
+    assert run.code == 0, run.output[-3000:]
+    assert playbook("playbooks/switchover.yml", to="split-db1").code == 0
+    assert followers(on, "db1") == ["split-db2", "split-db3"]
