@@ -1,4 +1,4 @@
-"""Print how many tests of a JUnit report passed and failed, then the names of those that failed, a line each."""
+"""Print how many tests of a JUnit report passed and failed, then the names of those that failed and why, a line each."""
 
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -11,5 +11,6 @@ for suite in root.iter("testsuite"):
     skipped += int(suite.get("skipped", 0))
 print(total - failed - skipped, failed)
 for case in root.iter("testcase"):
-    if case.find("failure") is not None or case.find("error") is not None:
-        print(f"FAILED {case.get('classname')}::{case.get('name')}")
+    for fault in [*case.iter("failure"), *case.iter("error")]:
+        reason = " ".join((fault.get("message") or "").split())
+        print(f"FAILED {case.get('classname')}::{case.get('name')}: {reason[:300]}")

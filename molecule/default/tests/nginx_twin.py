@@ -188,14 +188,15 @@ def twin(
     """
     number = next(numbers)
     folder = f"/run/twin-{number}"
-    ports = {"https": 20443 + number, "http": 20080 + number}
+    # Below the ports of outgoing connections, one of which might just have had the port.
+    ports = {"https": 7443 + number, "http": 7080 + number}
     sockets = [f"{folder}/app{index}.sock" for index in range(apps + dead_apps)]
     given = {
         "nginx_server_names": [NAME],
         "nginx_upstream_servers": [f"unix:{path}" for path in sockets],
         "nginx_http_port": ports["http"],
         "nginx_https_port": ports["https"],
-        "nginx_status_port": 21080 + number,
+        "nginx_status_port": 7800 + number,
         "nginx_access_log": f"{folder}/access.log",
         "nginx_error_log": f"{folder}/error.log",
         "nginx_static_root": f"{folder}/static",

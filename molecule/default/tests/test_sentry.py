@@ -28,7 +28,7 @@ config.wsgi.application(request.environ, print)
 
 
 def test_an_exception_in_the_release_arrives_where_the_dsn_says(host: Any, container: str) -> None:
-    port, taken = "20990", "/run/taken-event"
+    port, taken = "7990", "/run/taken-event"
     host.check_output("systemd-run --quiet --collect --unit receiver python3 -c %s %s %s", RECEIVER, port, taken)
     gateway = host.check_output("ip -4 -o address show dev docker0").split()[3].partition("/")[0]
     dsn = f"http://0123456789abcdef0123456789abcdef@{gateway}:{port}/1"
