@@ -144,6 +144,26 @@ def test_a_registrys_password(playbook: Callable[..., Run], on: On) -> None:
     assert "Login Succeeded" in registry_login(on("app1"), registry, "pull", new)
 
 
+def test_the_authority(playbook: Callable[..., Run], on: On, author: requests.Session) -> None:
+    """What it had vouched for is worth nothing afterwards, neither to a host that is asked nor to one that asks."""
+    edge = on("edge1")
+    edge.check_output("rm -rf /run/former && cp -a /etc/nginx/tls /run/former")
+    ask = (
+        f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {DOMAIN}' --cacert %s/internal-ca.crt --cert %s/internal.crt"
+        f" --key %s/internal.key --connect-to app.demo.internal:443:{ADDRESSES['app1']}:443 https://app.demo.internal/"
+    )
+    former, now = "/run/former", "/etc/nginx/tls"
+    assert edge.run(ask, former, former, former).stdout == "200"
+    with load(author) as results:
+        run = playbook("playbooks/rotate_authority.yml")
+    assert run.code == 0, run.output[-3000:]
+    assert set(results) == {f"200 {MINE}"} and results.total() > 500
+    assert edge.run(ask, now, now, now).stdout == "200"
+    assert edge.run(ask, now, former, former).stdout == "400"
+    assert edge.run(ask, former, now, now).stdout == "000"
+    edge.check_output("rm -r /run/former")
+
+
 def test_nothing_is_left_to_do(playbook: Callable[..., Run]) -> None:
     run = playbook("site.yml")
     assert run.code == 0, run.output
