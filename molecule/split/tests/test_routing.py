@@ -15,6 +15,7 @@ from conftest import DOMAIN
 SITE = f"https://{DOMAIN}"
 APPS = ("app1", "app2")
 REPLICAS = ("db2", "db3")
+PASSWORD = "correct-horse-7-staple"
 On = Callable[[str], Any]
 
 # Run by manage.py in a container. Each prints what was read wrong after a write; or only reads, twenty times.
@@ -119,6 +120,39 @@ def test_atomic_blocks_stay_home(on: On, primary: Callable[[], str], alias: str,
         return sum(scans(on, name) - before[name] for name in names)
 
     wait_for(lambda: came([home] if at_home else others) >= 20, 20, f"20 reads, home: {came([home])}, replicas: {came(others)}")
+
+
+@pytest.fixture
+def late(on: On) -> Iterator[None]:
+    """Replicas that show what was written three seconds later, and are still well; an author is on them."""
+    create = "docker exec -e AUTHOR_PASSWORD=%s %s python manage.py createauthor anna"
+    on("app1").check_output(create, PASSWORD, container(on, "app1"))
+    settings = "/etc/postgresql/17/main/postgresql.conf"
+    reload = "systemctl reload postgresql@17-main.service"
+    for name in REPLICAS:
+        on(name).check_output(f"sleep 1; echo recovery_min_apply_delay = 3s >> {settings} && {reload}")
+    yield
+    for name in REPLICAS:
+        on(name).check_output(f"sed -i /recovery_min_apply_delay/d {settings} && {reload}")
+
+
+def lands(visitor: requests.Session, forgets: bool) -> str:
+    """Where somebody is who has just logged in and asks for his own page, of another app host than the one that knows it."""
+    visitor.cookies.clear()
+    page = visitor.get(f"{SITE}/mine/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    assert token, page.text
+    form = {"username": "anna", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+    assert visitor.post(page.url, form, headers={"Referer": page.url}, allow_redirects=False).status_code == 302
+    if forgets:
+        del visitor.cookies["wrote"]
+    return visitor.get(f"{SITE}/mine/").url.partition("?")[0]
+
+
+def test_a_visitor_reads_his_own_writes_on_every_app_host(late: None, visitor: requests.Session) -> None:
+    assert {lands(visitor, forgets=False) for _ in range(10)} == {f"{SITE}/mine/"}
+    # It is the cookie that does it.
+    assert len({lands(visitor, forgets=True) for _ in range(10)}) == 2
 
 
 @pytest.fixture
