@@ -97,6 +97,8 @@ void rr_log(struct RRLogLimit *limit, PgSocket *sk, const char *fmt, ...) _PRINT
 
 /* rr_rules.c */
 enum rr_verdict { RR_GO_HOME, RR_GO_CURRENT, RR_GO_TARGET, RR_GO_FAILED };
+enum rr_py_result rr_call(PgSocket *client, enum rr_py_slot slot, const char *text, size_t len, bool in_transaction,
+			  const char **res, size_t *reslen, char *err, size_t errlen, usec_t *spent);
 enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, bool in_transaction,
 			     char target[MAX_DBNAME]);
 enum rr_sql_kind rr_classify(PgSocket *client, const char *text, size_t len);

@@ -66,6 +66,7 @@ struct RRText *rr_rewritten(PgSocket *client, unsigned nr, const char *text, siz
 	const char *res;
 	size_t reslen;
 	char err[256];
+	usec_t spent;
 
 	list_for_each(item, &client->rr->texts) {
 		if (nr-- == 0)
@@ -78,8 +79,7 @@ struct RRText *rr_rewritten(PgSocket *client, unsigned nr, const char *text, siz
 		return text_add(client, true, "", 0);
 	}
 	rr_stats.rewrites++;
-	switch (rr_py_call(RR_PY_REWRITE, client->login_user_credentials->name, text, len, false,
-			   &res, &reslen, err, sizeof(err))) {
+	switch (rr_call(client, RR_PY_REWRITE, text, len, false, &res, &reslen, err, sizeof(err), &spent)) {
 	case RR_PY_NONE:
 		if (!rewrite_failed(client, "returned None instead of str"))
 			return NULL;

@@ -321,13 +321,36 @@ static usec_t clock_now(void)
 	return ts.tv_sec * USEC + ts.tv_nsec / 1000;
 }
 
+static const char *const function_names[RR_PY_SLOTS] = {
+	[RR_PY_ROUTE] = "routing_rules",
+	[RR_PY_REWRITE] = "rewrite_query",
+};
+
+/* rr_py_call for a client, while all others wait: counts and logs what takes too long. */
+enum rr_py_result rr_call(PgSocket *client, enum rr_py_slot slot, const char *text, size_t len, bool in_transaction,
+			  const char **res, size_t *reslen, char *err, size_t errlen, usec_t *spent)
+{
+	static struct RRLogLimit slow_limits[RR_PY_SLOTS];
+	usec_t begun = clock_now();
+	enum rr_py_result result = rr_py_call(slot, client->login_user_credentials->name, text, len, in_transaction,
+					      res, reslen, err, errlen);
+
+	*spent = clock_now() - begun;
+	if (cf_routing_slow_call > 0 && *spent > cf_routing_slow_call) {
+		rr_stats.slow_calls++;
+		rr_log(&slow_limits[slot], client, "%s: took %" PRIu64 " ms, all clients waited",
+		       function_names[slot], (uint64_t)*spent / 1000);
+	}
+	return result;
+}
+
 /*
  * Asks the site's rules.  target is set for RR_GO_TARGET and empty otherwise.
  */
 enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, bool in_transaction,
 			     char target[MAX_DBNAME])
 {
-	static struct RRLogLimit failed_limit, slow_limit;
+	static struct RRLogLimit failed_limit;
 	static char key[MAX_CACHE_KEY], fingerprint[MAX_CACHE_KEY];
 	unsigned key_len = 0, fingerprint_len = 0;
 	enum rr_verdict verdict = RR_GO_FAILED;
@@ -359,9 +382,7 @@ enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, boo
 		rr_stats.cache_misses++;
 	}
 
-	spent = clock_now();
-	switch (rr_py_call(RR_PY_ROUTE, client->login_user_credentials->name, text, len, in_transaction,
-			   &res, &reslen, err, sizeof(err))) {
+	switch (rr_call(client, RR_PY_ROUTE, text, len, in_transaction, &res, &reslen, err, sizeof(err), &spent)) {
 	case RR_PY_NONE:
 		verdict = RR_GO_CURRENT;
 		break;
@@ -371,17 +392,11 @@ enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, boo
 	case RR_PY_FAILED:
 		break;
 	}
-	spent = clock_now() - spent;
 
 	rr_stats.calls++;
 	rr_stats.call_time += spent;
 	if (spent > rr_stats.call_time_max)
 		rr_stats.call_time_max = spent;
-	if (cf_routing_slow_call > 0 && spent > cf_routing_slow_call) {
-		rr_stats.slow_calls++;
-		rr_log(&slow_limit, client, "routing_rules: took %" PRIu64 " ms, all clients waited",
-		       (uint64_t)spent / 1000);
-	}
 	if (verdict == RR_GO_FAILED) {
 		rr_stats.failures++;
 		rr_log(&failed_limit, client, "routing_rules: %s", err);
@@ -393,8 +408,9 @@ enum rr_verdict rr_ask_rules(PgSocket *client, const char *text, size_t len, boo
 }
 
 /* loads one rule file, or keeps the function it had */
-static bool load_file(enum rr_py_slot slot, const char *file, const char *function)
+static bool load_file(enum rr_py_slot slot, const char *file)
 {
+	const char *function = function_names[slot];
 	char err[512];
 
 	if (!file || !*file) {
@@ -417,8 +433,8 @@ bool rr_rules_load(void)
 	const char *why;
 	bool ok = true;
 
-	ok &= load_file(RR_PY_ROUTE, cf_routing_rules_py_module_file, "routing_rules");
-	ok &= load_file(RR_PY_REWRITE, cf_rewrite_query_py_module_file, "rewrite_query");
+	ok &= load_file(RR_PY_ROUTE, cf_routing_rules_py_module_file);
+	ok &= load_file(RR_PY_REWRITE, cf_rewrite_query_py_module_file);
 
 	functions = rr_sql_functions_parse(cf_routing_read_functions ? cf_routing_read_functions : "", &why);
 	if (functions) {

@@ -36,6 +36,15 @@ def test_query_and_every_parse_are_rewritten(rewriter):
     assert rewriter.stats()["rewritten"] == 3
 
 
+def test_a_slow_one_is_logged(pooler):
+    rules = "import time\ndef rewrite_query(username, query):\n    time.sleep(0.1)\n    return query"
+    pooler.start(rewrite_query_py_module_file=pooler.rules(rules, "rewrite.py"), routing_slow_call=0.05)
+    with pooler.wire() as wire:
+        wire.query("SELECT 1")
+    assert pooler.stats()["slow_calls"] == 1
+    assert "rewrite_query: took 1" in pooler.log
+
+
 def test_named_statement_of_one_text_is_each_users_own(rewriter):
     for user in ("alice", "bob", "alice"):
         with rewriter.wire(user=user) as wire:
