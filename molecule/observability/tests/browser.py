@@ -122,5 +122,7 @@ with tempfile.TemporaryDirectory() as profile:
     for domain in ("Page", "Network", "Log", "Runtime"):
         browser.ask(f"{domain}.enable")
     print(json.dumps([browser.show(width, phone, scheme) for width, phone in WIDTHS.items() for scheme in ("light", "dark")]))
-    browser.process.terminate()
-    browser.process.wait()
+    # It ends its own processes first, which would write into the profile.
+    browser.session = ""
+    browser.ask("Browser.close")
+    browser.process.wait(20)

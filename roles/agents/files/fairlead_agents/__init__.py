@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from contextlib import contextmanager
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECRETS = "/run/secrets/"
@@ -16,6 +17,18 @@ def value(name):
         with open(path) as file:
             return file.read().rstrip("\r\n")
     return os.environ.get(name, "")
+
+
+@contextmanager
+def lent(**variables):
+    """The environment has these while an agent reads them, and no longer: programs that the application starts inherit none."""
+    new = {name: text for name, text in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
 
 
 def secrets():

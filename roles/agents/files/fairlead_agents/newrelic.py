@@ -5,7 +5,7 @@ import sys
 import time
 from threading import Thread
 
-from fairlead_agents import value
+from fairlead_agents import lent, value
 
 
 def start():
@@ -14,17 +14,11 @@ def start():
         return
     os.environ["NEW_RELIC_METADATA_RELEASE_TAG"] = os.environ.get("RELEASE", "")
     os.environ["NEW_RELIC_PROCESS_HOST_DISPLAY_NAME"] = value("NEW_RELIC_PROCESS_HOST_DISPLAY_NAME")
-    # The agent reads its key from the environment as it is imported, and never again. Programs that the application starts are
-    # not to inherit it.
-    given = os.environ.get("NEW_RELIC_LICENSE_KEY")
-    os.environ["NEW_RELIC_LICENSE_KEY"] = key
-    try:
+    # The agent reads its key as it is imported, and never again.
+    with lent(NEW_RELIC_LICENSE_KEY=key):
         import newrelic.agent
 
         newrelic.agent.initialize()
-    finally:
-        if given is None:
-            del os.environ["NEW_RELIC_LICENSE_KEY"]
     Thread(target=tell, args=[newrelic.agent.application()], daemon=True).start()
 
 

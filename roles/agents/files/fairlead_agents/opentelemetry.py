@@ -2,17 +2,18 @@
 
 import os
 
-from fairlead_agents import value
+from fairlead_agents import lent, value
 
 
 def start():
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
-    if headers := value("OTEL_EXPORTER_OTLP_HEADERS"):
-        os.environ["OTEL_EXPORTER_OTLP_HEADERS"] = headers
     release = os.environ.get("RELEASE", "")
     attributes = [os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""), f"service.version={release}" if release else ""]
     os.environ["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, attributes))
     from opentelemetry.instrumentation.auto_instrumentation import initialize
 
-    initialize(swallow_exceptions=False)
+    # Under other names than the file's: instruments load the application's settings meanwhile, and those may read the file.
+    headers = value("OTEL_EXPORTER_OTLP_HEADERS")
+    with lent(**{f"OTEL_EXPORTER_OTLP_{signal}_HEADERS": headers for signal in ("TRACES", "METRICS", "LOGS")}):
+        initialize(swallow_exceptions=False)
