@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import os
@@ -92,7 +93,7 @@ def agents(tmp_path: Path) -> Path:
     (folder / "packages/sentry/sentry_sdk/__init__.py").write_text("def init(**options):\n    global given\n    given = options\n")
     (folder / "packages/sentry/sentry_sdk/scrubber.py").write_text("def EventScrubber(recursive): return recursive\n")
     (folder / "fairlead_agents").mkdir()
-    for name in ("sitecustomize.py", "fairlead_agents/__init__.py", "fairlead_agents/sentry.py"):
+    for name in ("sitecustomize.py", *(f"fairlead_agents/{part}.py" for part in ("__init__", "sentry", "opentelemetry"))):
         (folder / name).write_text((FILES / name).read_text())
     (tmp_path / "current").symlink_to("1")
     (tmp_path / "site/django/core").mkdir(parents=True)
@@ -117,6 +118,22 @@ def test_a_worker_wakes_the_agent(agents: Path) -> None:
     (agents / "dsn").write_text(DSN + "\n")
     assert python(agents, WOKEN, SENTRY_DSN_FILE=f"{agents}/dsn").stdout == f"6 {DSN}\n"
     assert python(agents, WOKEN, SENTRY_DSN=DSN).stdout == f"6 {DSN}\n"
+
+
+def test_a_secret_is_lent_under_names_that_no_settings_read(agents: Path) -> None:
+    """OpenTelemetry's instruments load the settings, which may refuse to be given a value beside the file that holds it."""
+    packages = agents / "1/packages/opentelemetry/opentelemetry/instrumentation"
+    packages.mkdir(parents=True)
+    (packages / "auto_instrumentation.py").write_text(
+        "import os\n\n\ndef initialize(swallow_exceptions):\n    print({n: t for n, t in os.environ.items() if 'HEADERS' in n})\n"
+    )
+    (agents / "headers").write_text("api-key=1\n")
+    file = {"OTEL_EXPORTER_OTLP_HEADERS_FILE": f"{agents}/headers"}
+    own = {"OTEL_EXPORTER_OTLP_LOGS_HEADERS": "api-key=2"}
+    code = "import os, django.core.wsgi; print({n: t for n, t in os.environ.items() if 'HEADERS' in n})"
+    done = python(agents, code, OTEL_EXPORTER_OTLP_ENDPOINT="https://otlp.example.org", **file, **own)
+    lent = {f"OTEL_EXPORTER_OTLP_{signal}_HEADERS": "api-key=1" for signal in ("TRACES", "METRICS")}
+    assert list(map(ast.literal_eval, done.stdout.splitlines())) == [{**file, **own, **lent}, {**file, **own}]
 
 
 def test_a_process_that_does_not_start_django_pays_nothing(agents: Path) -> None:
