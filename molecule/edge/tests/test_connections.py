@@ -152,7 +152,8 @@ def test_a_slow_attack_is_not_noticed_by_others_and_cut_off(host: Any, name: str
                 client.sendall(REQUEST)
                 assert status(client) == 200
             slowest = max(slowest, time.monotonic() - asked)
-        assert slowest < 3
+        # Nobody waited for the end of such a client.
+        assert slowest < seconds / 2
         while active(host) > 50 and time.monotonic() < begun + seconds + 20:
             time.sleep(1)
         assert active(host) <= 50
