@@ -27,7 +27,7 @@ def work_done(host: Any) -> int:
     """Requests that an app host has answered, or readings of the articles by a replica."""
     scans = "SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'articles_article'"
     replica = f'runuser -u postgres -- psql -XAtqd demo -c "{scans}"'
-    return int(host.check_output(f"if [ -d /etc/postgresql ]; then {replica}; else cat /var/log/nginx/access.log | wc -l; fi"))
+    return int(host.check_output(f"if [ -d /etc/postgresql/17 ]; then {replica}; else cat /var/log/nginx/access.log | wc -l; fi"))
 
 
 def test_visitors_do_not_notice_the_loss(lost: str, visitor: requests.Session) -> None:
