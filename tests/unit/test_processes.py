@@ -174,6 +174,43 @@ def test_the_program_finds_its_parts_on_the_host(program: Path) -> None:
     assert done.returncode == 0 and "follow" in done.stdout, done.stderr
 
 
+RUNS = ["is-enabled --quiet fairlead-processes.target", "is-active --quiet fairlead-processes.target"]
+STARTS = ["enable --now --quiet fairlead-processes.target"]
+
+
+@pytest.mark.parametrize(
+    ("call", "enabled", "asked", "said"),
+    [
+        ("False, False, []", True, RUNS, ""),
+        ("False, False, []", False, RUNS[:1] + STARTS, "start fairlead-processes.target\n"),
+        ("True, False, []", False, RUNS[:1], "start fairlead-processes.target\n"),
+        (
+            "False, True, ['fairlead-job@old.*']",
+            True,
+            ["stop fairlead-processes.target", "daemon-reload", "reset-failed fairlead-job@old.*", *STARTS],
+            "start fairlead-processes.target\n",
+        ),
+    ],
+    ids=["they run", "they do not", "what would be done", "others"],
+)
+def test_the_timers_are_those_that_are_configured(
+    program: Path, tmp_path: Path, call: str, enabled: bool, asked: list[str], said: str
+) -> None:
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n[ "$1" != is-enabled ] || exit {0 if enabled else 1}\n')
+    systemctl.chmod(0o755)
+    script = f"import sys; sys.path.insert(0, {str(program.parent)!r}); import program; program.timers({call})"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{systemctl.parent}:/usr/bin:/bin"},
+    )
+    assert done.stdout == said, done.stderr
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+
+
 # One that the engine has restarted runs, for a moment, with the exit code 0 of a run that has not ended.
 RESTARTED = """
 import sys
