@@ -204,3 +204,25 @@ def test_uploaded_files_are_in_one_place(tmp_path: Path, given: dict[str, Any], 
     assert seen["e1"]["found"][1:] == ["", ""]
     assert len(seen["a0"]["refused"]) == len(refused)
     assert all(word in sentence for word, sentence in zip(refused, seen["a0"]["refused"], strict=True))
+
+
+def test_secrets_may_be_in_a_file_that_sops_encrypted(tmp_path: Path) -> None:
+    """As docs/security.md says. The program is a stand-in, as Debian has none: what Ansible asks it, and does with its answer."""
+    lines = (ROOT / "docs/security.md").read_text().splitlines()
+    (documented,) = [line.split()[1] for line in lines if "export ANSIBLE_VARS" in line]
+    secrets = tmp_path / "group_vars/all/vault.sops.yml"
+    secrets.parent.mkdir(parents=True)
+    secrets.write_text("site_secret_key: ENC[AES256_GCM,data:x]\nsops: {version: 3.10.2}\n")
+    (tmp_path / "hosts").write_text("[app]\nh1\n")
+    program = tmp_path / "bin/sops"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n'
+        'if [ "$1" = --version ]; then echo "sops 3.10.2"; else echo "site_secret_key: in plain text"; fi\n'
+    )
+    program.chmod(0o755)
+    name, _, value = documented.partition("=")
+    given = {name: value, "PATH": f"{program.parent}:{ENVIRONMENT['PATH']}"}
+    done = run("ansible-inventory", "-i", str(tmp_path), "--host", "h1", "--playbook-dir", str(ROOT), **given)
+    assert json.loads(done.stdout)["site_secret_key"] == "in plain text", done.stderr
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == f"decrypt {secrets}"
