@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import DOMAIN, ROOT, Run
+from load import loading
 
 REFUSED = {
     "a missing secret": ({"site_secret_key": ""}, "site_secret_key is missing or shorter than 50 characters"),
@@ -74,3 +75,14 @@ def test_a_release_that_never_gets_healthy_is_taken_away(
 ) -> None:
     run = playbook("playbooks/app.yml", django_health_path="/no-such-page/", django_start_timeout_seconds=8)
     refused_release(host, container, visitor, run, "did not answer 200 to /no-such-page/ within 8 seconds", "Its last lines:")
+
+
+def test_a_release_that_visitors_find_slow_is_undone_where_there_is_one_host(
+    host: Any, address: str, container: str, visitor: requests.Session, playbook: Callable[..., Run]
+) -> None:
+    """It answers its health checks, but is watched for as long as is said; what ran before has not been stopped yet."""
+    watched = {"django_bake_seconds": 60, "django_latency_seconds": 0.0001}
+    with loading(address, DOMAIN, str(visitor.verify), {"name": "page", "path": "/", "visitors": 4}) as load:
+        run = playbook("playbooks/app.yml", **watched, site_environment_variables={"LOG_LEVEL": "DEBUG"})
+    refused_release(host, container, visitor, run, "s or more, beyond 0.0001 s")
+    assert load.others("page 200") == {} and load.of("page", 200) > 50
