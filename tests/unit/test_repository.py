@@ -226,3 +226,24 @@ def test_secrets_may_be_in_a_file_that_sops_encrypted(tmp_path: Path) -> None:
     done = run("ansible-inventory", "-i", str(tmp_path), "--host", "h1", "--playbook-dir", str(ROOT), **given)
     assert json.loads(done.stdout)["site_secret_key"] == "in plain text", done.stderr
     assert (tmp_path / "asked").read_text().splitlines()[-1] == f"decrypt {secrets}"
+
+
+@pytest.mark.parametrize(
+    ("children", "given", "refused"),
+    [
+        ({"app": {"hosts": {"h1": {}}}}, {}, ["The inventory needs at least one host in the group app and one in the group db"]),
+        (
+            {"app": {"hosts": {"h1": {}}}, "db": {"hosts": {"h1": {}}}},
+            {"site_primary": "h2"},
+            ["site_primary is 'h2', which is no host of the group db"],
+        ),
+    ],
+)
+def test_a_site_without_a_database_gets_a_sentence(
+    tmp_path: Path, children: dict[str, Any], given: dict[str, Any], refused: list[str]
+) -> None:
+    about = "{{ site_requirements | selectattr('name', 'in', ['groups', 'site_primary']) | list }}"
+    expressions = {"refused": "_groups | rejectattr('ok') | map(attribute='otherwise') | list"}
+    found = follows(tmp_path, expressions, children, given | {"_groups": about})["h1"]["refused"]
+    assert len(found) == len(refused)
+    assert all(word in sentence for word, sentence in zip(refused, found, strict=True))
