@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -147,7 +148,7 @@ class Server:
 class Cluster:
     """A primary and its replicas."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, replicas=2):
         self.folder = folder
         self.primary = Server(folder, "primary")
         as_postgres(PG_BIN / "initdb", "-A", "trust", "-N", "--no-instructions", "-D", self.primary.data)
@@ -163,7 +164,7 @@ class Cluster:
             self.primary.sql(statement, "postgres")
         self.primary.sql("CREATE TABLE t (id serial PRIMARY KEY, v text); GRANT ALL ON ALL TABLES IN SCHEMA public TO bob")
         self.primary.sql("INSERT INTO t (v) SELECT 'row ' || i FROM generate_series(1, 10) i")
-        self.replicas = [self.add_replica(f"replica{n}") for n in (1, 2)]
+        self.replicas = [self.add_replica(f"replica{n}") for n in range(1, replicas + 1)]
         self.caught_up()
 
     def add_replica(self, name):
@@ -192,15 +193,23 @@ class Cluster:
                 pass
 
 
-@pytest.fixture(scope="session")
-def cluster():
+@contextmanager
+def new_cluster(replicas=2):
     folder = Path(tempfile.mkdtemp(prefix="rr-pg-"))
     os.chown(folder, POSTGRES.pw_uid, POSTGRES.pw_gid)
     folder.chmod(0o755)
-    cluster = Cluster(folder)
-    yield cluster
-    cluster.stop()
-    shutil.rmtree(folder)
+    cluster = Cluster(folder, replicas)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with new_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -229,17 +238,19 @@ def tls(cluster):
 class Pooler:
     """A pgbouncer-rr with a configuration of its own."""
 
-    def __init__(self, cluster, folder):
+    def __init__(self, cluster, folder, program=PGBOUNCER):
         self.cluster = cluster
         self.folder = folder
+        self.program = program
         self.port = free_port()
         self.process = None
         self.databases = {
             "app": f"host=127.0.0.1 port={cluster.primary.port} dbname=app",
-            "replica1": f"host=127.0.0.1 port={cluster.replicas[0].port} dbname=app",
-            "replica2": f"host=127.0.0.1 port={cluster.replicas[1].port} dbname=app",
         }
+        for replica in cluster.replicas:
+            self.databases[replica.name] = f"host=127.0.0.1 port={replica.port} dbname=app"
         self.groups = {}
+        self.peers = {}
         self.settings = {
             "listen_addr": "127.0.0.1",
             "listen_port": self.port,
@@ -268,7 +279,9 @@ class Pooler:
     def write(self):
         lines = ["[databases]"]
         lines += [f"{name} = {value}" for name, value in self.databases.items()]
-        lines += ["[replica_groups]"] + [f"{name} = {value}" for name, value in self.groups.items()]
+        for section, entries in {"replica_groups": self.groups, "peers": self.peers}.items():
+            if entries:
+                lines += [f"[{section}]"] + [f"{name} = {value}" for name, value in entries.items()]
         lines += ["[pgbouncer]"] + [f"{name} = {value}" for name, value in self.settings.items()]
         self.ini.write_text("\n".join(lines) + "\n")
         users = {"console": "console", **self.users}
@@ -288,7 +301,7 @@ class Pooler:
         self.settings.update(settings)
         self.write()
         self.process = subprocess.Popen(
-            [PGBOUNCER, self.ini], user=POSTGRES.pw_uid, group=POSTGRES.pw_gid, extra_groups=[], cwd="/tmp",
+            [self.program, self.ini], user=POSTGRES.pw_uid, group=POSTGRES.pw_gid, extra_groups=[], cwd="/tmp",
             stdout=subprocess.DEVNULL, stderr=open(self.folder / "stderr", "w"),
             env={**os.environ, "MALLOC_PERTURB_": "85"},  # whoever reads freed memory finds no sense in it
         )  # fmt: skip
@@ -353,17 +366,26 @@ class Pooler:
         return {str(server.port): server.name for server in servers}[str(port)]
 
 
-@pytest.fixture
-def pooler(cluster, tmp_path_factory):
+@contextmanager
+def new_pooler(cluster, program=PGBOUNCER):
+    """It must live to its end, and log nothing that must not be."""
     folder = Path(tempfile.mkdtemp(prefix="rr-pooler-"))
     folder.chmod(0o755)
     (folder / "pgbouncer.log").touch()
     os.chown(folder / "pgbouncer.log", POSTGRES.pw_uid, POSTGRES.pw_gid)
-    pooler = Pooler(cluster, folder)
-    yield pooler
-    alive = pooler.process is None or pooler.process.poll() is None
-    log = pooler.log
-    pooler.stop()
-    shutil.rmtree(folder)
+    pooler = Pooler(cluster, folder, program)
+    try:
+        yield pooler
+        alive = pooler.process is None or pooler.process.poll() is None
+        log = pooler.log
+    finally:
+        pooler.stop()
+        shutil.rmtree(folder)
     assert alive, log[-4000:]
     assert not re.search(r"\] FATAL|Assert|FIXME|bug in ", log), log[-4000:]
+
+
+@pytest.fixture
+def pooler(cluster):
+    with new_pooler(cluster) as pooler:
+        yield pooler

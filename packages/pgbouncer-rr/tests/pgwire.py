@@ -62,6 +62,7 @@ class Answer:
 
     def __init__(self):
         self.kinds = ""
+        self.columns = []
         self.rows = []
         self.error = None
         self.tags = []
@@ -137,6 +138,8 @@ class Wire:
             result.kinds += kind.decode()
             if kind == b"D":
                 result.rows.append(self._row(body))
+            elif kind == b"T":
+                result.columns = self._columns(body)
             elif kind == b"E":
                 fields = dict((f[:1], f[1:]) for f in body.split(b"\0") if f)
                 result.error = (fields[b"C"].decode(), fields[b"M"].decode())
@@ -147,6 +150,15 @@ class Wire:
             elif kind == b"Z":
                 result.state = body.decode()
                 return result
+
+    @staticmethod
+    def _columns(body):
+        at, names = 2, []
+        while at < len(body):
+            end = body.index(b"\0", at)
+            names.append(body[at:end].decode())
+            at = end + 19
+        return names
 
     @staticmethod
     def _row(body):

@@ -1,9 +1,18 @@
 """The console: what was there is as it was, and ours is there."""
 
+from pathlib import Path
+
 import pytest
+from conftest import new_pooler
 from pgwire import query
 
 RULES = "def routing_rules(username, query): return None"
+STOCK = Path("/stock/usr/sbin/pgbouncer")
+SHOWS = (
+    "ACTIVE_SOCKETS", "CLIENTS", "CONFIG", "DATABASES", "DNS_HOSTS", "DNS_ZONES", "FDS", "LISTS", "MEM", "PEERS",
+    "PEER_POOLS", "POOLS", "SERVERS", "SOCKETS", "STATE", "STATS", "STATS_AVERAGES", "STATS_TOTALS", "TOTALS", "USERS",
+    "VERSION",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -22,6 +31,17 @@ def test_our_shows(console):
     stats = dict(console.query("SHOW RR_STATS").rows)
     assert {"home", "away", "waits", "rehomed", "failures", "cache_hits", "rewritten"} <= stats.keys()
     assert console.query("SHOW RR_TARGETS").rows == []
+
+
+def test_no_column_differs_from_debians_pgbouncer(console, cluster):
+    with new_pooler(cluster, STOCK) as stock:
+        for name in [name for name in stock.settings if name.startswith("routing_")]:
+            del stock.settings[name]
+        stock.start()
+        with stock.wire("pgbouncer") as theirs:
+            for show in SHOWS:
+                columns, ours = (wire.query(f"SHOW {show}").columns for wire in (theirs, console))
+                assert columns and ours == columns, show
 
 
 def test_drain_needs_a_database_and_an_admin(console, pooler):

@@ -1,11 +1,13 @@
 """Replicas: who gets reads, and what becomes of them when one fails."""
 
+import os
+import shutil
 import signal
 import threading
 import time
 
 import pytest
-from conftest import wait_for
+from conftest import POSTGRES, new_cluster, new_pooler, wait_for
 from pgwire import Closed, query
 
 WHERE = "SELECT inet_server_port()"
@@ -291,3 +293,45 @@ def test_promotion_starts_a_new_history(pooler, cluster):
                 time.sleep(0.05)
     finally:
         new.stop()
+
+
+def restore(server, copy):
+    shutil.rmtree(server.data)
+    shutil.copytree(copy, server.data)
+    for path in [server.data, *server.data.rglob("*")]:
+        os.chown(path, POSTGRES.pw_uid, POSTGRES.pw_gid)
+
+
+def test_a_restored_primary_starts_a_new_history():
+    """A write of before is on no timeline any more: nobody waits until the replicas have its LSN."""
+    with new_cluster(replicas=1) as cluster, new_pooler(cluster) as pooler:
+        servers = [cluster.primary, *cluster.replicas]
+        for server in servers:
+            server.stop()
+            shutil.copytree(server.data, f"{server.data}.copy")
+            server.start()
+        pooler.start_builtin(**FUNCTIONS)
+        with pooler.wire() as wire:
+            for _ in range(3):
+                wire.query("SELECT pg_switch_wal()")
+                wire.query("INSERT INTO t (v) VALUES ('lost')")
+            wait_for(lambda: where(pooler, wire) == "replica1")
+            # The last write is seen by no replica.
+            cluster.replicas[0].stop()
+            wire.query("INSERT INTO t (v) VALUES ('lost')")
+            assert where(pooler, wire) == "primary"
+        cluster.primary.stop("immediate")
+        for server in servers:
+            restore(server, f"{server.data}.copy")
+        # Another timeline, whose LSNs are below that of the lost write.
+        (cluster.primary.data / "standby.signal").touch()
+        for server in servers:
+            server.start()
+        cluster.primary.sql("SELECT pg_promote()")
+        pooler.wait_state("app", "replica1")
+        assert "app is on another timeline: 00000002" in pooler.log
+        with pooler.wire() as wire:
+            wait_for(lambda: where(pooler, wire) == "replica1")
+            wire.query("INSERT INTO t (v) VALUES ('new')")
+            assert wire.query("SELECT count(*) FROM t WHERE v = 'new'").value == "1"
+            assert wire.query("SELECT count(*) FROM t WHERE v = 'lost'").value == "0"
