@@ -173,3 +173,47 @@ def test_a_drill_with_a_damaged_backup_fails_and_leaves_nothing(damaged: str, st
     assert record["last_success"] == before and "pgbackrest failed" in record["last_failure"]["reason"]
     assert "THE LAST DRILL FAILED" in store.check_output("runuser -u postgres -- fairlead-backup status")
     assert store.check_output("ls %s", THROWAWAY) == ""
+
+
+@pytest.fixture
+def wrong_answer(store: Any) -> Iterator[str]:
+    """The application's question, which the data answers with no."""
+    path = "/etc/fairlead/backup.json"
+    before = store.check_output("cat %s", path)
+    ask_no = json.dumps(json.loads(before) | {"drill_query": "SELECT count(*) < 0 FROM django_migrations"})
+    store.check_output("printf %s %s >%s", "%s", ask_no, path)
+    yield "`SELECT count(*) < 0 FROM django_migrations` answered 'f'"
+    store.check_output("printf %s %s >%s", "%s\\n", before, path)
+
+
+@pytest.fixture
+def torn_index(server: Any, store: Any) -> Iterator[str]:
+    """An index that has not the rows of its table, though no page of either is damaged."""
+    ask(
+        server,
+        """
+        CREATE TABLE torn_factor AS SELECT 1 AS n;
+        CREATE FUNCTION torn_key(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql
+          AS 'BEGIN RETURN i * (SELECT n FROM public.torn_factor); END';
+        CREATE TABLE torn AS SELECT generate_series(1, 100) AS i;
+        CREATE INDEX torn_index ON torn (torn_key(i));
+        UPDATE torn_factor SET n = 2;
+        """,
+    )
+    archive(server, store)
+    yield "pg_amcheck failed"
+    ask(server, "DROP TABLE torn, torn_factor; DROP FUNCTION torn_key")
+
+
+@pytest.mark.parametrize("fault", ["wrong_answer", "torn_index"])
+def test_a_drill_fails_whose_data_is_wrong(
+    fault: str, request: pytest.FixtureRequest, store: Any, playbook: Callable[..., Run]
+) -> None:
+    reason = request.getfixturevalue(fault)
+    before = json.loads(store.check_output("cat %s", RECORD))["last_success"]
+    run = playbook("playbooks/drill.yml")
+    assert run.code != 0
+    assert reason in run.sentence
+    record = json.loads(store.check_output("cat %s", RECORD))
+    assert record["last_success"] == before and reason in record["last_failure"]["reason"]
+    assert store.check_output("ls %s", THROWAWAY) == ""
