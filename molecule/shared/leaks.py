@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Files that are there for the secret's sake.
@@ -44,3 +45,23 @@ def found(host: Any, secrets: Iterable[str]) -> dict[str, int]:
 def leaked(host: Any, secrets: Iterable[str]) -> dict[str, str]:
     """Where the secrets are though they need not be, or where too many can read them."""
     return {path: oct(mode) for path, mode in found(host, secrets).items() if not OWN.fullmatch(path) or mode & 0o007}
+
+
+@contextmanager
+def command_lines(*hosts: Any) -> Iterator[set[str]]:
+    """Filled at the end with the command lines of all processes that ran on the hosts for longer than a moment."""
+    watch = "while sleep 0.1; do for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done; done"
+    for host in hosts:
+        host.check_output(
+            "rm -f /run/command-lines; systemd-run --quiet --unit command-lines --property StandardError=null"
+            " --property StandardOutput=append:/run/command-lines sh -c %s",
+            watch,
+        )
+    lines: set[str] = set()
+    try:
+        yield lines
+    finally:
+        for host in hosts:
+            lines.update(
+                host.check_output("systemctl stop command-lines; sort -u /run/command-lines; rm /run/command-lines").splitlines()
+            )

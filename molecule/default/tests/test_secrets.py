@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
-from conftest import ROOT, Run
-from leaks import found, leaked
+from conftest import Run
+from leaks import command_lines, found, leaked
 
 
 def test_no_secret_is_where_it_need_not_be(host: Any, secrets: dict[str, str]) -> None:
@@ -20,24 +19,20 @@ def test_no_secret_is_where_it_need_not_be(host: Any, secrets: dict[str, str]) -
 def test_a_leak_is_found(host: Any) -> None:
     secret = token_hex(20)
     leak = "logger %s; echo -n pull:%s | base64 --wrap 0 >/var/tmp/leak; nohup sh -c 'sleep 60; true' %s >/dev/null 2>&1 & echo $!"
-    process = host.check_output(leak.replace("%s", secret))
+    layer = (
+        "container=$(docker create $(docker images -q | head -n 1)) && echo %s >/run/leak && docker cp -q /run/leak $container:/"
+        " && docker commit $container leak >/dev/null && docker rm $container >/dev/null && rm /run/leak"
+    )
+    with command_lines(host) as lines:
+        process = host.check_output(leak.replace("%s", secret))
+        host.check_output(layer, secret)
     try:
         places = leaked(host, [secret]).keys()
     finally:
-        host.check_output("kill %s; rm /var/tmp/leak", process)
+        host.check_output("kill %s; rm /var/tmp/leak; docker rmi leak", process)
     assert {"journal", "/var/tmp/leak", f"process-{process}"} <= places
-
-
-def test_in_no_layer_of_the_image(secrets: dict[str, str]) -> None:
-    read = 0
-    with tarfile.open(ROOT / "build/site.tar") as image:
-        for member in image:
-            stream = image.extractfile(member) if member.isfile() else None
-            if stream:
-                content = stream.read()
-                read += len(content)
-                assert not any(secret.encode() in content for secret in secrets.values()), member.name
-    assert read > 10_000_000
+    assert any(path.startswith(("/var/lib/docker/", "/var/lib/containerd/")) for path in places), "a layer of an image"
+    assert any(secret in line for line in lines)
 
 
 def test_not_in_the_output_of_a_playbook(playbook: Callable[..., Run], secrets: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import ADDRESSES, DOMAIN, Run
-from leaks import leaked
+from leaks import command_lines, leaked
 from scenario import registry_login
 
 On = Callable[[str], Any]
@@ -82,13 +82,16 @@ def load(session: requests.Session) -> Iterator[Counter[str]]:
 def rotate(playbook: Callable[..., Run], on: On, secret: str, **variables: Any) -> tuple[str, str]:
     """Rotate, shown as closely as can be, and return the former and the new value, which are nowhere that they need not be."""
     before = current(secret)
-    run = playbook("playbooks/rotate.yml", "-vvv", "--diff", secret=secret, **variables)
+    hosts = [on(name) for name in ("app1", "db1", "store1")]
+    with command_lines(*hosts) as lines:
+        run = playbook("playbooks/rotate.yml", "-vvv", "--diff", secret=secret, **variables)
     assert run.code == 0, run.output
     values = {before, current(secret)}
     for value in values:
         assert value not in run.output
-    for name in ("app1", "db1", "store1"):
-        assert leaked(on(name), values) == {}
+        assert not any(value in line for line in lines)
+    for host in hosts:
+        assert leaked(host, values) == {}
     return before, current(secret)
 
 
@@ -140,11 +143,14 @@ def test_djangos_key(playbook: Callable[..., Run], on: On, author: requests.Sess
     assert "login" in late.get(MINE).url
 
 
-def test_a_registrys_password(playbook: Callable[..., Run], on: On) -> None:
+@pytest.mark.parametrize("user", ["pull", "push"])
+def test_a_registrys_password(playbook: Callable[..., Run], on: On, author: requests.Session, user: str) -> None:
     registry = f"{ADDRESSES['store1']}:5000"
-    former, new = rotate(playbook, on, "registry_pull_password")
-    assert "401 Unauthorized" in registry_login(on("app1"), registry, "pull", former)
-    assert "Login Succeeded" in registry_login(on("app1"), registry, "pull", new)
+    with load(author) as results:
+        former, new = rotate(playbook, on, f"registry_{user}_password")
+    assert set(results) == {f"200 {MINE}"} and results.total() > 20
+    assert "401 Unauthorized" in registry_login(on("app1"), registry, user, former)
+    assert "Login Succeeded" in registry_login(on("app1"), registry, user, new)
 
 
 def test_the_authority(playbook: Callable[..., Run], on: On, author: requests.Session) -> None:
