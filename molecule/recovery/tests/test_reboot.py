@@ -65,4 +65,11 @@ def test_the_site_is_back_after_a_restart(on: Callable[[str], Any], visitor: req
     host.check_output("timeout 120 sh -c 'until systemctl is-system-running | grep -E \"running|degraded\"; do sleep 1; done'")
     assert host.check_output("systemctl list-units --failed --plain --no-legend") == ""
     assert host.check_output("systemctl is-active fairlead-firewall") == "active"
-    assert on("stranger").check_output("python3 -c %s %s %s", TAKES, ADDRESSES[name], "5432") == "closed"
+    # Something listens that nobody is meant to reach from elsewhere.
+    host.check_output("systemd-run --quiet --unit listener python3 -m http.server 8099")
+    try:
+        mine = f"http://{ADDRESSES[name]}:8099/"
+        host.check_output(f"timeout 10 sh -c 'until curl -s -o /dev/null {mine}; do sleep 0.2; done'")
+        assert on("stranger").check_output("python3 -c %s %s %s", TAKES, ADDRESSES[name], "8099") == "closed"
+    finally:
+        host.check_output("systemctl stop listener")
