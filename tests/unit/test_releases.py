@@ -144,6 +144,17 @@ def test_the_judge_says_what_refused(tmp_path: Path) -> None:
     assert answer == {"refused_by": "check", "words": "no, not check\n"}
 
 
+def test_the_judge_asks_whether_all_is_migrated_once_it_has_migrated(tmp_path: Path) -> None:
+    (tmp_path / "manage.py").write_text(
+        "import sys\nprint(sys.argv[1:], file=open('said', 'a'))\nsys.exit('--check' in sys.argv)\n"
+    )
+    request = {"manage": "manage.py", "migrate": True}
+    judge = ROOT / "roles/django/files/judge.py"
+    done = subprocess.run([sys.executable, judge, json.dumps(request)], cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout.rpartition(module.MARK)[2])["refused_by"] == "migrate --check"
+    assert (tmp_path / "said").read_text() == "['migrate', '--noinput']\n['migrate', '--check']\n"
+
+
 def test_the_judge_limits_each_session_on_postgresql(tmp_path: Path) -> None:
     """Beside a stand-in for Django's signal and its connections."""
     package = tmp_path / "django/db/backends"
@@ -458,6 +469,19 @@ def test_a_migration_is_tried_again_while_a_table_is_busy(
     assert problem in result.get("problem", "") and bool(result.get("problem")) == bool(problem)
     assert answers[-1]["words"].strip() in result.get("words", "")
     assert result.get("heads") == heads
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(1, 2), (2, 5), (3, 9)])
+def test_a_release_is_healthy_after_so_many_good_answers_in_a_row(
+    host: module.Host, monkeypatch: pytest.MonkeyPatch, wanted: int, asked: int
+) -> None:
+    answers = ["no answer yet", "", "503", "", "", "503", "", "", ""]
+    left = iter(answers)
+    monkeypatch.setattr(module, "ask_health", lambda folder, spec: next(left))
+    monkeypatch.setattr(host.engine, "inspect", lambda name: {"State": {"Running": True}})
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    host.await_health("a", {"id": "a", "start_seconds": 60, "health_successes": wanted, "health_path": "/"})
+    assert len(answers) - len(list(left)) == asked
 
 
 def test_what_a_killed_controller_began_stands_in_the_way_back(host: module.Host, monkeypatch: pytest.MonkeyPatch) -> None:
