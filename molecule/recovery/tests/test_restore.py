@@ -217,3 +217,18 @@ def test_a_drill_fails_whose_data_is_wrong(
     record = json.loads(store.check_output("cat %s", RECORD))
     assert record["last_success"] == before and reason in record["last_failure"]["reason"]
     assert store.check_output("ls %s", THROWAWAY) == ""
+
+
+def test_old_backups_go_and_what_is_left_is_told(store: Any, playbook: Callable[..., Run]) -> None:
+    """Four full ones stay (backup_retention_full)."""
+
+    def full() -> list[str]:
+        return [backup["label"] for backup in info(store)["backup"] if backup["type"] == "full"]
+
+    while len(before := full()) < 4:
+        store.check_output("systemctl start fairlead-backup@full.service")
+    store.check_output("systemctl start fairlead-backup@full.service")
+    assert len(full()) == 4 and full()[:3] == before[1:]
+    run = playbook("playbooks/backup_status.yml")
+    assert (run.code, run.changes) == (0, 0), run.output[-3000:]
+    assert f"last full backup: {full()[-1]}" in run.output and before[0] not in run.output
