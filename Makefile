@@ -81,7 +81,7 @@ parity: ## every difference between two sites, expected ones marked (A=inventori
 parity-side:
 	@mkdir -p .cache && $(REPORT) playbooks/parity.yml -e format=$(or $(FORMAT),table) $(SIDE) $(ARGS)
 
-drain: ## take an app host out of the edge hosts' upstream, or back in (HOST=app2 STATE=out|in)
+drain: ## take an app host or a replica out of the way of requests, or back in (HOST=app2 STATE=out|in)
 	@$(PLAYBOOK) playbooks/drain.yml -e host=$(HOST) -e state=$(STATE)
 
 push: ## push an image to the site's registry (IMAGE=shop:1.4, or a file made by docker save); prints site_image

@@ -41,7 +41,7 @@ def test_the_data_comes_back(lost: str, on: On, playbook: Callable[..., Run], vi
     assert ask(on(lost), "SELECT to_regclass('written_last')") == "written_last"
     # They were made of the empty database.
     for other in sorted({"db1", "db2", "db3"} - {lost}):
-        run = playbook("playbooks/rebuild_replica.yml", host=other)
+        run = playbook("playbooks/rebuild_replica.yml", host=f"split-{other}")
         assert run.code == 0, run.output[-3000:]
     run = playbook("site.yml")
     assert run.code == 0, run.output[-3000:]

@@ -14,6 +14,7 @@ import requests
 from conftest import DOMAIN, Run
 
 HOST = "app2"
+REPLICA = "db2"
 # One package that updates itself, and one whose name begins as PostgreSQL's do. Version 1 is installed; Debian's security archive,
 # as it seems, has 2. A service runs a program of the second.
 PACKAGES = ("fairlead-probe", "postgresql-fairlead-probe")
@@ -42,6 +43,13 @@ echo 'deb [trusted=yes] file:/srv/archive ./' >/etc/apt/sources.list.d/probe.lis
 systemd-run --quiet --unit probe.service /usr/lib/postgresql-fairlead-probe/program infinity
 apt-get update -q
 """
+CLEAN = f"""
+systemctl stop probe.service
+set -e
+dpkg --purge {" ".join(PACKAGES)}
+rm -rf /srv/archive /etc/apt/sources.list.d/probe.list /run/reboot-required
+apt-get update -q
+"""
 
 
 def versions(host: Any) -> dict[str, str]:
@@ -54,9 +62,18 @@ def host(on: Callable[[str], Any]) -> Iterator[Any]:
     found = on(HOST)
     found.check_output(ARCHIVE)
     yield found
-    found.run("systemctl stop probe.service")
-    found.check_output("dpkg --purge %s %s; rm -rf /srv/archive /etc/apt/sources.list.d/probe.list /run/reboot-required", *PACKAGES)
-    found.check_output("apt-get update -q")
+    found.check_output(CLEAN)
+
+
+@pytest.fixture
+def replica(on: Callable[[str], Any]) -> Iterator[Any]:
+    """A replica with something to upgrade, whose server runs a program that has been replaced."""
+    found = on(REPLICA)
+    found.check_output(ARCHIVE)
+    program = "/usr/lib/postgresql/17/bin/postgres"
+    found.check_output(f"cp -p {program} {program}.new && mv {program}.new {program}")
+    yield found
+    found.check_output(CLEAN)
 
 
 @contextmanager
@@ -117,6 +134,19 @@ def test_the_rest_is_upgraded_with_no_failed_request(
     assert host.check_output("systemctl show --property InvocationID probe.service") != began, "it runs what was replaced"
     assert set(answers) == {200} and len(answers) > 50
     assert " down;" not in on("edge1").check_output("grep 'server 10' /etc/nginx/sites.d/site.conf")
+
+
+def test_a_replica_is_upgraded_with_no_failed_request(
+    replica: Any, visitor: requests.Session, playbook: Callable[..., Run]
+) -> None:
+    ask = "runuser -u postgres -- psql -XAtqc %s"
+    began = replica.check_output(ask, "SELECT pg_postmaster_start_time()")
+    with visitors(visitor) as answers:
+        run = playbook("playbooks/upgrade.yml", "--limit", f"split-{REPLICA}")
+    assert run.code == 0, run.output[-3000:]
+    assert replica.check_output(ask, "SELECT pg_postmaster_start_time()") != began, "the server runs what was replaced"
+    assert replica.check_output(ask, "SELECT status FROM pg_stat_wal_receiver") == "streaming"
+    assert set(answers) == {200} and len(answers) > 50
 
 
 def test_a_host_that_asks_for_it_is_restarted_when_wanted(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import DOMAIN
+from conftest import DOMAIN, Run
 
 SITE = f"https://{DOMAIN}"
 APPS = ("app1", "app2")
@@ -156,23 +156,20 @@ def test_a_visitor_reads_his_own_writes_on_every_app_host(late: None, visitor: r
 
 
 @pytest.fixture
-def drained(on: On) -> Iterator[str]:
+def drained(on: On, playbook: Callable[..., Run]) -> Iterator[str]:
     """A replica that gets no more queries; afterwards it serves again."""
     name = "split-db2"
-    for app in APPS:
-        console(on, app, f'DRAIN "{name}"')
+    run = playbook("playbooks/drain.yml", host=name, state="out")
+    assert run.code == 0, run.output[-3000:]
+    assert {states(on, app)[name] for app in APPS} == {"drained"}
     yield name
     on("db2").check_output("systemctl start postgresql@17-main.service")
-    for app in APPS:
-        console(on, app, f'UNDRAIN "{name}"')
-        wait_for(lambda app=app: states(on, app)[name] == "well", 30, f"{name} is well again for {app}")
+    run = playbook("playbooks/drain.yml", host=name, state="in")
+    assert run.code == 0, run.output[-3000:]
+    assert {states(on, app)[name] for app in APPS} == {"well"}
 
 
 def test_stopping_a_drained_replica_costs_no_page(on: On, visitor: requests.Session, drained: str) -> None:
-    def busy() -> bool:
-        return any(row[2] == drained and row[3] == "active" for app in APPS for row in console(on, app, "SHOW SERVERS"))
-
-    wait_for(lambda: not busy(), 10, f"no query on {drained}")
     stop = on("db2").run("systemctl stop --no-block postgresql@17-main.service")
     assert stop.rc == 0
     codes = [visitor.get(f"{SITE}/").status_code for _ in range(60)]
