@@ -13,7 +13,9 @@ On = Callable[[str], Any]
 RULES = [{"query": r"(?i)/\* of the report \*/", "target": "split-db2"}]
 # inet_server_addr() is no function that the builtin routing sends away.
 QUERY = "SELECT host(inet_server_addr()) /* of the report */"
-ASK = f"import psycopg; print(psycopg.connect(host='/run/demo-pooler', port=6432, dbname='default', autocommit=True).execute('{QUERY}').fetchone()[0])"
+# Outside of a transaction, within which nothing is sent elsewhere.
+CONNECT = "psycopg.connect(host='/run/demo-pooler', port=6432, dbname='default', autocommit=True)"
+ASK = f"import psycopg; print({CONNECT}.execute('{QUERY}').fetchone()[0])"
 
 
 def case(target: str) -> list[dict[str, str]]:
