@@ -134,9 +134,9 @@ def test_an_app_host_that_dies_is_not_noticed_by_readers(on: Callable[[str], Any
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"host": "split-db1", "state": "out"}, "Name an app host and its state"),
-        ({"host": "split-app1", "state": "away"}, "Name an app host and its state"),
-        ({}, "Name an app host and its state"),
+        ({"host": "split-db1", "state": "out"}, "Name an app host with edge hosts in front of it, or a replica"),
+        ({"host": "split-app1", "state": "away"}, "Name an app host with edge hosts in front of it, or a replica"),
+        ({}, "Name an app host with edge hosts in front of it, or a replica"),
     ],
 )
 def test_draining_asks_for_a_host_and_a_state(playbook: Callable[..., Run], variables: dict[str, str], sentence: str) -> None:

@@ -333,9 +333,9 @@ class Pooler:
     def wire(self, dbname="app", user="alice", **kwargs):
         return Wire(self.port, dbname, user, **kwargs)
 
-    def connect(self, dbname="app", user="alice", **kwargs):
+    def connect(self, dbname="app", user="alice", host="127.0.0.1", **kwargs):
         kwargs.setdefault("autocommit", True)
-        return psycopg.connect(host="127.0.0.1", port=self.port, dbname=dbname, user=user, **kwargs)
+        return psycopg.connect(host=host, port=self.port, dbname=dbname, user=user, **kwargs)
 
     def console(self, command):
         with self.connect("pgbouncer", "console", password="console") as conn:

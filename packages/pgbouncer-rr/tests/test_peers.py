@@ -12,6 +12,14 @@ RUNS = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%/* peers */%' A
 FUNCTIONS = {"routing_read_functions": "inet_server_port, pg_sleep"}
 
 
+def state(pooler):
+    """How replica1 is, as this very process sees it; None before it listens."""
+    if not (pooler.folder / f".s.PGSQL.{pooler.port}").exists():
+        return None
+    with pooler.connect("pgbouncer", "console", password="console", host=str(pooler.folder)) as conn:
+        return {row[1]: row[3] for row in conn.execute("SHOW RR_TARGETS")}["replica1"]
+
+
 @pytest.fixture
 def peers(cluster):
     with ExitStack() as stack:
@@ -23,6 +31,9 @@ def peers(cluster):
             pooler.folder.chmod(0o777)
         for pooler in found:
             pooler.start_builtin(**FUNCTIONS)
+        # The port leads to either of them, the socket to one.
+        for pooler in found:
+            wait_for(lambda pooler=pooler: state(pooler) == "well", what="a process that knows the replica")
         yield found
 
 
