@@ -25,7 +25,7 @@ author: The Fairlead authors (@fairlead)
 """
 
 # These run on the controller alone; everything else is executed on the host once for each item.
-CONTROLLER_ACTIONS = {
+CONTROLLER_ACTIONS = {"fairlead.site.controller_file"} | {
     "ansible.builtin." + name
     for name in (
         "add_host",
